@@ -1,0 +1,194 @@
+"""What was observed: the engine, its host, the container and the process. Unknown is a value (None).
+
+Shapes only; `observe` reads them from the world, `inspect` and `procfs` parse what was read. Facts are saved and
+loaded as JSON (`dump`, `load`) so that a plan can be replayed with no engine in reach. They never hold the value
+of an environment variable or a command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass
+
+SCHEMA = 1
+
+
+class FactsError(ValueError):
+    """A facts file that cannot be read: the message names the key."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineFacts:
+    """The engine as it reports itself (GET /version, GET /info)."""
+
+    name: str  # "docker" or "podman"
+    version: str
+    api_version: str
+    architecture: str  # as uname -m: x86_64, aarch64
+    kernel: str  # as uname -r
+    operating_system: str = ""
+    rootless: bool = False
+    userns_remap: bool = False
+    seccomp: str | None = None  # "default" (compiled in), "unconfined", a path; None: no seccomp support
+    apparmor: bool = False
+    selinux: bool = False
+    no_new_privileges: bool = False  # forced on every container by the daemon
+    runtimes: tuple[str, ...] = ()
+    default_runtime: str = "runc"
+    capabilities: tuple[str, ...] | None = None  # the daemon's own bounding set; None: not readable
+    local: bool | None = None  # its processes are visible in our own /proc
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HostFacts:
+    """Kernel settings of the machine that the engine runs on (/proc/sys there)."""
+
+    yama_ptrace_scope: int | None = None  # 0 also where Yama is not built in or not enabled
+    perf_event_paranoid: int | None = None
+    unprivileged_bpf_disabled: int | None = None
+    kptr_restrict: int | None = None
+    dmesg_restrict: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContainerFacts:
+    """The target container (GET /containers/ID/json, and its image's architecture)."""
+
+    id: str
+    name: str
+    image: str  # the reference it was created from
+    image_id: str
+    state: str  # running, paused, restarting, exited, created, dead, removing
+    user: str = ""  # Config.User
+    architecture: str | None = None  # of its image, as uname -m; None: not asked or image gone
+    pid: int = 0  # PID 1 of the container in the engine host's PID namespace
+    privileged: bool = False
+    capabilities: tuple[str, ...] | None = None  # what an exec as root gets; None: unknown
+    seccomp: str = "default"  # "default", "unconfined", "custom"
+    seccomp_profile: str | None = None  # the operator's own profile, JSON text
+    apparmor: str | None = None  # label, as AppArmorProfile says; None: AppArmor is not in use
+    selinux: str | None = None  # ProcessLabel
+    no_new_privileges: bool = False
+    read_only: bool = False
+    pid_mode: str = ""
+    network_mode: str = ""
+    userns_mode: str = ""
+    runtime: str = "runc"
+    memory_limit: int = 0  # bytes; 0: none
+    memory_used: int | None = None
+    orchestrator: str | None = None  # compose, swarm, kubernetes, nomad, ecs
+    tools: tuple[tuple[str, str], ...] = ()  # (binary, path) found in the container's file system
+    shell: str | None = None  # path of a shell in the container's file system
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProcessFacts:
+    """The target process (/proc/PID/status and its neighbours). `pid` is the container's own.
+
+    `uids` and `gids` are (real, effective, saved, file system) as seen from the container.
+    """
+
+    pid: int
+    comm: str
+    state: str = "S"  # one letter of proc_pid_status(5)
+    tgid: int = 0
+    ppid: int = 0
+    uids: tuple[int, ...] = (0, 0, 0, 0)
+    gids: tuple[int, ...] = (0, 0, 0, 0)
+    groups: tuple[int, ...] = ()
+    permitted: tuple[str, ...] = ()
+    effective: tuple[str, ...] = ()
+    bounding: tuple[str, ...] = ()
+    ambient: tuple[str, ...] = ()
+    dumpable: bool | None = None
+    tracer: int = 0  # in the reader's PID namespace; 0: not traced
+    tracer_comm: str | None = None
+    no_new_privileges: bool = False
+    seccomp: int = 0  # 0 off, 1 strict, 2 filter
+    seccomp_filters: int | None = None
+    threads: int = 1
+    exe: str | None = None
+    label: str | None = None  # /proc/PID/attr/current
+    host_pid: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageFacts:
+    """Images at hand that hold the tool, as sidecar candidates."""
+
+    toolbox: str | None = None  # reference of the toolbox image, when the engine has it
+    toolbox_binaries: tuple[str, ...] = ()  # binaries it holds; empty with a toolbox: not known
+    target_holds_tool: bool = False  # the target's own image holds the tool and a shell
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """Everything a decision needs."""
+
+    engine: EngineFacts
+    host: HostFacts
+    container: ContainerFacts
+    process: ProcessFacts
+    images: ImageFacts = ImageFacts()
+    schema: int = SCHEMA
+
+
+def dump(facts: Facts) -> str:
+    """The facts as JSON text, stable and indented."""
+    return json.dumps(dataclasses.asdict(facts), indent=2, sort_keys=False)
+
+
+def load(text: str) -> Facts:
+    """Facts from JSON text.
+
+    Raises FactsError: not JSON, a missing or unknown key, a value of another type, another schema.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise FactsError(f"not JSON: {error}") from error
+    if isinstance(data, dict) and data.get("schema") != SCHEMA:
+        raise FactsError(f"schema: {data.get('schema')!r}, this version reads {SCHEMA}")
+    facts = _build(Facts, data, "facts")
+    assert isinstance(facts, Facts)  # noqa: S101 - tells the type checker what _build was asked for
+    return facts
+
+
+def _build(kind: object, value: object, where: str) -> object:
+    """`value` (decoded JSON) as the annotated type `kind`; only the types that this module uses."""
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return _build_dataclass(kind, value, where)
+    origin = typing.get_origin(kind)
+    if origin in {typing.Union, types.UnionType}:
+        if value is None:
+            return None
+        return _build(next(k for k in typing.get_args(kind) if k is not type(None)), value, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise FactsError(f"{where}: expected a list")
+        items = typing.get_args(kind)
+        each = [items[0]] * len(value) if len(items) == 2 and items[1] is Ellipsis else list(items)
+        if len(each) != len(value):
+            raise FactsError(f"{where}: expected {len(each)} items")
+        return tuple(_build(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(each, value, strict=True)))
+    if isinstance(kind, type) and isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
+        return value
+    raise FactsError(f"{where}: expected {getattr(kind, '__name__', kind)}, found {type(value).__name__}")
+
+
+def _build_dataclass(kind: type, value: object, where: str) -> object:
+    if not isinstance(value, dict):
+        raise FactsError(f"{where}: expected an object")
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(value) - set(hints))
+    if unknown:
+        raise FactsError(f"{where}.{unknown[0]}: unknown key")
+    for field in dataclasses.fields(kind):
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and field.name not in value:
+            raise FactsError(f"{where}.{field.name}: missing")
+    built: object = kind(**{key: _build(hints[key], item, f"{where}.{key}") for key, item in value.items()})
+    return built
