@@ -1,0 +1,321 @@
+"""Tool data files: what a debug tool runs and what it needs. A tool is only data; this is its shape and checker.
+
+A file `NAME.toml` describes one tool; README's "A tool of your own" documents every key. Files are looked up in
+the user's configuration directory first, then in the package.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from debugrun.errors import ToolError
+from debugrun.grants import Layer
+
+SCHEMA = 1
+
+# The closed vocabulary of gates; debugrun.kernel holds the rule of each.
+GATES = frozenset(
+    {
+        "ptrace-attach",  # PTRACE_MODE_ATTACH on the target
+        "ptrace-read",  # PTRACE_MODE_READ on the target: /proc/PID/{exe,maps,root}
+        "proc-mem-read",  # open /proc/PID/{mem,auxv,environ} for reading
+        "proc-mem-write",  # open /proc/PID/mem read-write
+        "signal",  # kill(2) the target
+        "perf-user",  # perf_event_open on the target, user space only
+        "perf-kernel",  # perf_event_open on the target, kernel samples included
+        "perf-system",  # perf_event_open on whole CPUs
+        "packet-socket",  # socket(AF_PACKET) in the target's network namespace
+        "set-ids",  # setuid(2), setgid(2), setgroups(2)
+        "syscall",  # seccomp only
+    }
+)
+PLACEHOLDERS = frozenset({"{pid}", "{args}", "{symbols}"})
+CALL = re.compile(r"[a-z_][a-z0-9_]*(\((0x[0-9a-f]+|[0-9]+)\))?")
+NAME = re.compile(r"[a-z][a-z0-9_.-]*")
+CAPABILITY = re.compile(r"[A-Z][A-Z_]*")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need:
+    """One thing that a mode asks of the kernel.
+
+    `calls` are system calls that seccomp must let through, as `name` or `name(first argument)`. An optional need
+    costs `lost` when it is refused, and `workaround` are tool arguments that then avoid it.
+    """
+
+    gate: str
+    calls: tuple[str, ...] = ()
+    why: str = ""
+    optional: bool = False
+    lost: str = ""
+    workaround: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """A text in the tool's output that refutes an attach, and the layer that it points to."""
+
+    text: str
+    layer: Layer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mode:
+    """One way to use a tool.
+
+    `command` is argv with the placeholders {pid}, {args}, {symbols}; `default_args` stand in for {args} when the
+    user gives none. `interactive_command`, `prompt` and `handover` are for a terminal: wait for the prompt, send
+    the handover lines, then hand over. `then` are commands run after it in the same place. `duration` is in
+    seconds: after it the tool is interrupted (SIGINT). `network` is "none" or "target".
+    """
+
+    name: str
+    summary: str
+    command: tuple[str, ...]
+    needs: tuple[Need, ...]
+    default_args: tuple[str, ...] = ()
+    interactive_command: tuple[str, ...] = ()
+    prompt: str | None = None
+    handover: tuple[str, ...] = ()
+    batch_flags: tuple[str, ...] = ()
+    then: tuple[tuple[str, ...], ...] = ()
+    duration: int | None = None
+    network: str = "none"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tool:
+    """A debug tool: its binary, its modes, and how it says no."""
+
+    name: str
+    summary: str
+    binary: str
+    modes: tuple[Mode, ...]
+    default_mode: str
+    failures: tuple[Failure, ...] = ()
+    breakpoints: bool = False
+    file_capabilities: tuple[tuple[str, ...], ...] = ()
+    debian: tuple[str, ...] = ()
+    pypi: tuple[str, ...] = ()
+
+    def mode(self, name: str | None) -> Mode:
+        """The mode of that name, or the default one. Raises ToolError with the names there are."""
+        wanted = name or self.default_mode
+        for mode in self.modes:
+            if mode.name == wanted:
+                return mode
+        have = ", ".join(mode.name for mode in self.modes)
+        raise ToolError("no-such-mode", f"{self.name} has no mode {wanted!r}", f"its modes are: {have}", status=2)
+
+
+class _Reader:
+    """Takes typed keys out of one TOML table; every complaint names the file and the key."""
+
+    def __init__(self, table: Mapping[str, object], origin: str, where: str) -> None:
+        self.table = dict(table)
+        self.origin = origin
+        self.where = where
+
+    def fail(self, key: str, why: str) -> ToolError:
+        place = f"{self.where}.{key}" if self.where else key
+        return ToolError("bad-tool-file", f"{self.origin}: {place}: {why}", "see README, 'A tool of your own'")
+
+    def take(self, key: str, kind: type, default: object = None, *, required: bool = False) -> object:
+        if key not in self.table:
+            if required:
+                raise self.fail(key, "missing")
+            return default
+        value = self.table.pop(key)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise self.fail(key, f"expected {kind.__name__}, found {type(value).__name__}")
+        return value
+
+    def text(self, key: str, default: str = "", *, required: bool = False) -> str:
+        return str(self.take(key, str, default, required=required))
+
+    def flag(self, key: str) -> bool:
+        return bool(self.take(key, bool, default=False))
+
+    def texts(self, key: str, *, required: bool = False) -> tuple[str, ...]:
+        value = self.take(key, list, [], required=required)
+        assert isinstance(value, list)  # noqa: S101 - take() has checked it
+        if not all(isinstance(item, str) for item in value):
+            raise self.fail(key, "expected a list of strings")
+        return tuple(value)
+
+    def tables(self, key: str, *, required: bool = False) -> list[_Reader]:
+        value = self.take(key, list, [], required=required)
+        assert isinstance(value, list)  # noqa: S101 - take() has checked it
+        readers = []
+        for number, item in enumerate(value):
+            if not isinstance(item, dict):
+                raise self.fail(f"{key}[{number}]", "expected a table")
+            readers.append(_Reader(item, self.origin, f"{self.where}.{key}[{number}]".lstrip(".")))
+        return readers
+
+    def matching(self, key: str, items: tuple[str, ...], pattern: re.Pattern[str], what: str) -> None:
+        for item in items:
+            if not pattern.fullmatch(item):
+                raise self.fail(key, f"{item!r} is not {what}")
+
+    def finish(self) -> None:
+        for key in self.table:
+            raise self.fail(key, "unknown key")
+
+
+def parse(text: str, origin: str) -> Tool:
+    """A tool from its file's text; `origin` names the file in errors.
+
+    Raises ToolError `bad-tool-file`: message `FILE: KEY: why`.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ToolError("bad-tool-file", f"{origin}: not TOML: {error}", "mend the file") from error
+    reader = _Reader(table, origin, "")
+    if reader.take("schema", int, required=True) != SCHEMA:
+        raise reader.fail("schema", f"this version reads {SCHEMA}")
+    packages = _Reader(_table(reader, "packages"), origin, "packages")
+    modes = _table(reader, "modes", required=True)
+    name = reader.text("name", required=True)
+    reader.matching("name", (name,), NAME, "a tool name")
+    tool = Tool(
+        name=name,
+        summary=reader.text("summary", required=True),
+        binary=reader.text("binary", required=True),
+        modes=tuple(_mode(_Reader(_dict(modes[key], origin, key), origin, f"modes.{key}"), key) for key in modes),
+        default_mode=reader.text("default_mode", required=True),
+        failures=tuple(_failure(each) for each in reader.tables("failures")),
+        breakpoints=reader.flag("breakpoints"),
+        file_capabilities=_capability_sets(reader),
+        debian=packages.texts("debian"),
+        pypi=packages.texts("pypi"),
+    )
+    packages.finish()
+    reader.finish()
+    if tool.default_mode not in modes:
+        raise reader.fail("default_mode", f"no such mode: {tool.default_mode}")
+    return tool
+
+
+def _dict(value: object, origin: str, where: str) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise ToolError("bad-tool-file", f"{origin}: {where}: expected a table", "see README, 'A tool of your own'")
+    return value
+
+
+def _table(reader: _Reader, key: str, *, required: bool = False) -> Mapping[str, object]:
+    return _dict(reader.take(key, dict, {}, required=required), reader.origin, key)
+
+
+def _capability_sets(reader: _Reader) -> tuple[tuple[str, ...], ...]:
+    value = reader.take("file_capabilities", list, [])
+    assert isinstance(value, list)  # noqa: S101 - take() has checked it
+    sets = []
+    for number, names in enumerate(value):
+        key = f"file_capabilities[{number}]"
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise reader.fail(key, "expected a list of capability names")
+        reader.matching(key, tuple(names), CAPABILITY, "a capability name such as SYS_PTRACE")
+        sets.append(tuple(sorted(names)))
+    return tuple(sets)
+
+
+def _failure(reader: _Reader) -> Failure:
+    text = reader.text("text", required=True)
+    layer = reader.text("layer", required=True)
+    if layer not in {each.value for each in Layer}:
+        raise reader.fail("layer", f"{layer!r} is none of {', '.join(each.value for each in Layer)}")
+    reader.finish()
+    return Failure(text=text, layer=Layer(layer))
+
+
+def _mode(reader: _Reader, name: str) -> Mode:
+    duration = reader.take("duration", int)
+    then = reader.take("then", list, [])
+    assert isinstance(then, list)  # noqa: S101 - take() has checked it
+    prompt = reader.text("prompt")
+    mode = Mode(
+        name=name,
+        summary=reader.text("summary", required=True),
+        command=reader.texts("command", required=True),
+        default_args=reader.texts("default_args"),
+        interactive_command=reader.texts("interactive_command"),
+        prompt=prompt or None,
+        handover=reader.texts("handover"),
+        batch_flags=reader.texts("batch_flags"),
+        then=tuple(tuple(str(word) for word in each) for each in then if isinstance(each, list)),
+        duration=duration if isinstance(duration, int) else None,
+        network=reader.text("network", "none"),
+        needs=tuple(_need(each) for each in reader.tables("needs", required=True)),
+    )
+    if len(mode.then) != len(then):
+        raise reader.fail("then", "expected a list of commands, each a list of words")
+    if mode.network not in {"none", "target"}:
+        raise reader.fail("network", f"{mode.network!r} is neither 'none' nor 'target'")
+    for key, words in (("command", mode.command), ("interactive_command", mode.interactive_command)):
+        for word in words:
+            if word.startswith("{") and word not in PLACEHOLDERS:
+                raise reader.fail(key, f"{word} is none of {', '.join(sorted(PLACEHOLDERS))}")
+    reader.finish()
+    return mode
+
+
+def _need(reader: _Reader) -> Need:
+    need = Need(
+        gate=reader.text("gate", required=True),
+        calls=reader.texts("calls"),
+        why=reader.text("why", required=True),
+        optional=reader.flag("optional"),
+        lost=reader.text("lost"),
+        workaround=reader.texts("workaround"),
+    )
+    if need.gate not in GATES:
+        raise reader.fail("gate", f"{need.gate!r} is none of {', '.join(sorted(GATES))}")
+    if need.optional and not need.lost:
+        raise reader.fail("lost", "an optional need says what is lost without it")
+    reader.matching("calls", need.calls, CALL, "a system call, as name or name(argument)")
+    reader.finish()
+    return need
+
+
+def directories(user_directory: Path | None) -> tuple[Path, ...]:
+    """Where tool files are looked up, in order: the user's own first."""
+    shipped = Path(str(resources.files("debugrun") / "data" / "tools"))
+    return (user_directory, shipped) if user_directory else (shipped,)
+
+
+def names(user_directory: Path | None = None) -> tuple[str, ...]:
+    """The names of all tools that have a file, sorted; reads no file."""
+    found = {path.stem for folder in directories(user_directory) if folder.is_dir() for path in folder.glob("*.toml")}
+    return tuple(sorted(found))
+
+
+def load(name: str, user_directory: Path | None = None) -> Tool:
+    """The tool of that name. Raises ToolError: `no-such-tool` with near names, or `bad-tool-file`."""
+    import difflib  # noqa: PLC0415 - only on the way to an error, and costs 3 ms
+
+    for folder in directories(user_directory):
+        path = folder / f"{name}.toml"
+        if NAME.fullmatch(name) and path.is_file():
+            return load_file(path)
+    near = difflib.get_close_matches(name, names(user_directory), n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? `debugrun tools` lists all" if near else "`debugrun tools` lists them"
+    raise ToolError("no-such-tool", f"no data file for tool {name!r}", hint)
+
+
+def load_file(path: Path) -> Tool:
+    """The tool of one file. Raises ToolError: unreadable, or `bad-tool-file`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ToolError("bad-tool-file", f"{path}: {error}", "name a readable TOML file") from error
+    tool = parse(text, path.name)
+    if tool.name != path.stem:
+        raise ToolError("bad-tool-file", f"{path.name}: name: {tool.name!r} is not the file's name", "rename one")
+    return tool
