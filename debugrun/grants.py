@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 class Grant(enum.Enum):
@@ -80,7 +80,8 @@ class Option:
     in a sidecar. `seccomp` is "default" (the engine's own), "unconfined", "target" (exec: the target's
     filter), or "custom" (the target's own profile). `opened_calls` are seccomp needs opened on top of it.
     `file_capability` says that the tool's copy carries `cap_add` as file capabilities because a
-    non-root process gets none from Docker. `command` is the equivalent docker line, as argv.
+    non-root process gets none from Docker. `tool_args` replace the mode's default arguments so that the tool
+    asks for less; `lost` says what that costs. `command` is the equivalent docker line, for a POSIX shell.
     """
 
     placement: Placement
@@ -99,7 +100,8 @@ class Option:
     network: str = "none"
     image: str | None = None
     lost: tuple[str, ...] = ()
-    command: tuple[str, ...] = field(default=())
+    tool_args: tuple[str, ...] = ()
+    command: str = ""
 
     @property
     def uid(self) -> int:

@@ -1,0 +1,66 @@
+"""An option as the docker line that does the same: for a person to paste, and as argv for the place. Pure."""
+
+from __future__ import annotations
+
+import shlex
+
+from debugrun import symbols
+from debugrun.facts import Facts
+from debugrun.grants import Option, Placement
+from debugrun.tools import Mode, Tool
+
+CAPABILITY_COPIES = "/usr/lib/debugrun/caps"
+
+
+def tool_argv(
+    words: tuple[str, ...], option: Option, tool: Tool, mode: Mode, pid: int, args: tuple[str, ...], *, prelude: bool
+) -> tuple[str, ...]:
+    """A command of a tool file with its placeholders filled in.
+
+    With a file capability the first word becomes the toolbox's copy that carries it.
+    """
+    given = args or option.tool_args or mode.default_args
+    argv: list[str] = []
+    for word in words:
+        if word == "{args}":
+            argv.extend(given)
+        elif word == "{symbols}":
+            argv.extend(symbols.gdb_arguments(pid, prelude=prelude))
+        else:
+            argv.append(word.replace("{pid}", str(pid)))
+    if option.file_capability and argv[0] == tool.binary:
+        argv[0] = copy_path(tool, option)
+    return tuple(argv)
+
+
+def copy_path(tool: Tool, option: Option) -> str:
+    """Path of the toolbox's copy of the tool that carries the option's capabilities."""
+    return f"{CAPABILITY_COPIES}/{'+'.join(name.lower() for name in sorted(option.cap_add))}/{tool.binary}"
+
+
+def docker_line(option: Option, tool: Tool, mode: Mode, facts: Facts) -> str:
+    """The equivalent `docker run` or `docker exec` line, quoted for a POSIX shell."""
+    argv = tool_argv(mode.command, option, tool, mode, facts.process.pid, (), prelude=False)
+    terminal = "-it" if mode.prompt else "-i"
+    if option.placement is Placement.HERE:
+        words = ["docker", "exec", terminal, "--user", option.user]
+        words += ["--privileged"] if option.privileged else []
+        return shlex.join([*words, facts.container.name, *argv])
+    words = ["docker", "run", "--rm", terminal, "--pid", f"container:{facts.container.name}"]
+    words += ["--network", f"container:{facts.container.name}" if option.network == "target" else "none"]
+    words += ["--user", option.user]
+    if option.privileged:
+        words.append("--privileged")
+    else:
+        words += ["--cap-drop", "ALL", *(word for name in option.cap_add for word in ("--cap-add", name))]
+    prefix = ""
+    for opt in option.security_opt():
+        if opt.startswith("seccomp=") and option.opened_calls:
+            profile = f"{tool.name}-{mode.name}.json"
+            make = ["debugrun", "profile", tool.name, facts.container.name, "--mode", mode.name, "-o", profile]
+            prefix = shlex.join(make) + " && "
+            words += ["--security-opt", f"seccomp={profile}"]
+        else:
+            words += ["--security-opt", opt]
+    words += ["--read-only", "--tmpfs", "/tmp:mode=1777", option.image or "IMAGE"]
+    return prefix + shlex.join([*words, *argv])

@@ -1,0 +1,231 @@
+"""The kernel's rules, as pure functions: an actor asks, every layer that has a say answers with a Gate.
+
+Each rule cites where it is written. Seccomp is a question of its own: see `debugrun.seccomp`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from debugrun.facts import Facts, ProcessFacts
+from debugrun.grants import Gate, Layer, Verdict
+
+OPEN, CLOSED, UNKNOWN = Verdict.OPEN, Verdict.CLOSED, Verdict.UNKNOWN
+
+# For each gate the capabilities that can open it: what the planner tries, narrow before wide.
+CAPABILITIES: dict[str, tuple[str, ...]] = {
+    "ptrace-attach": ("SYS_PTRACE",),
+    "ptrace-read": ("SYS_PTRACE",),
+    "proc-mem-read": ("DAC_READ_SEARCH", "DAC_OVERRIDE"),
+    "proc-mem-write": ("DAC_OVERRIDE",),
+    "signal": ("KILL",),
+    "perf-user": ("PERFMON", "SYS_ADMIN"),
+    "perf-kernel": ("PERFMON", "SYS_ADMIN"),
+    "perf-system": ("PERFMON", "SYS_ADMIN"),
+    "packet-socket": ("NET_RAW",),
+    "set-ids": ("SETUID", "SETGID"),
+    "syscall": (),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Actor:
+    """The tool's process: its ids and the capabilities that are effective (and permitted) in it.
+
+    `label` is its AppArmor label; None where AppArmor is not in use.
+    """
+
+    uid: int
+    gid: int
+    capabilities: frozenset[str]
+    label: str | None = None
+
+    def has(self, capability: str) -> bool:
+        """Whether the capability is effective."""
+        return capability in self.capabilities
+
+
+def ask(gate: str, actor: Actor, facts: Facts, *, need: str) -> tuple[Gate, ...]:
+    """What the layers below seccomp say to `gate`, in the order in which the kernel asks them."""
+    return tuple(
+        Gate(need=need, layer=layer, verdict=verdict, fact=fact, source=source)
+        for layer, verdict, fact, source in _RULES[gate](actor, facts)
+    )
+
+
+Answer = tuple[Layer, Verdict, str, str]
+
+
+def _ptrace_access(actor: Actor, process: ProcessFacts) -> list[Answer]:
+    """ptrace(2) "Ptrace access mode checking"; kernel/ptrace.c __ptrace_may_access()."""
+    pid = process.pid
+    if actor.has("SYS_PTRACE"):
+        return [(Layer.PTRACE, OPEN, "SYS_PTRACE lifts the uid, dumpable and capability checks", "capabilities(7)")]
+    answers: list[Answer] = []
+    status = f"/proc/{pid}/status Uid, Gid; ptrace(2)"
+    if set(process.uids[:3]) != {actor.uid} or set(process.gids[:3]) != {actor.gid}:
+        theirs = f"{process.uids[1]}:{process.gids[1]}"
+        fact = f"uid:gid {actor.uid}:{actor.gid} is not PID {pid}'s {theirs}"
+        answers.append((Layer.PTRACE, CLOSED, fact, status))
+    else:
+        answers.append((Layer.PTRACE, OPEN, f"same uid as PID {pid}", status))
+    owner = f"owner of /proc/{pid}; prctl(2) PR_SET_DUMPABLE"
+    if process.dumpable is None:
+        answers.append((Layer.PTRACE, UNKNOWN, f"whether PID {pid} is dumpable can't be read", owner))
+    elif process.dumpable:
+        answers.append((Layer.PTRACE, OPEN, "dumpable", owner))
+    else:
+        answers.append((Layer.PTRACE, CLOSED, f"PID {pid} is not dumpable", owner))
+    missing = sorted(set(process.permitted) - actor.capabilities)
+    source = f"/proc/{pid}/status CapPrm; security/commoncap.c cap_ptrace_access_check()"
+    if missing:
+        some = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")  # noqa: PLR2004
+        answers.append((Layer.PTRACE, CLOSED, f"PID {pid} has capabilities that the tool lacks: {some}", source))
+    elif process.permitted:
+        answers.append((Layer.PTRACE, OPEN, f"all of PID {pid}'s {len(process.permitted)} capabilities", source))
+    return answers
+
+
+def _yama(actor: Actor, facts: Facts) -> list[Answer]:
+    """Documentation/admin-guide/LSM/Yama.rst; security/yama/yama_lsm.c yama_ptrace_access_check()."""
+    scope = facts.host.yama_ptrace_scope
+    source = "/proc/sys/kernel/yama/ptrace_scope; Yama.rst"
+    if scope is None:
+        return [(Layer.YAMA, UNKNOWN, "ptrace_scope can't be read", source)]
+    if scope == 0:
+        return [(Layer.YAMA, OPEN, "Yama off", source)]
+    if scope >= 3:  # noqa: PLR2004 - the scopes are 0 to 3
+        return [(Layer.YAMA, CLOSED, "ptrace_scope is 3: no process may attach, until the host reboots", source)]
+    if actor.has("SYS_PTRACE"):
+        return [(Layer.YAMA, OPEN, f"ptrace_scope {scope} lets SYS_PTRACE attach", source)]
+    return [(Layer.YAMA, CLOSED, f"ptrace_scope is {scope}: attaching needs SYS_PTRACE", source)]
+
+
+def _apparmor(actor: Actor, facts: Facts) -> list[Answer]:
+    """apparmor.d(5) PTRACE RULES; security/apparmor/ipc.c aa_may_ptrace(); docker-default allows its equal only."""
+    theirs = facts.process.label or facts.container.apparmor
+    if not facts.engine.apparmor or actor.label is None or theirs is None:
+        return []
+    theirs = theirs.split(" ", 1)[0]
+    source = f"/proc/{facts.process.pid}/attr/current; apparmor.d(5)"
+    if actor.label in {"unconfined", theirs}:
+        return [(Layer.LSM, OPEN, f"AppArmor label {actor.label} may trace {theirs}", source)]
+    if actor.label == "docker-default":
+        return [(Layer.LSM, CLOSED, f"AppArmor: docker-default may not trace {theirs}", source)]
+    return [(Layer.LSM, UNKNOWN, f"whether AppArmor profile {actor.label} may trace {theirs} can't be read", source)]
+
+
+def _ptrace_attach(actor: Actor, facts: Facts) -> list[Answer]:
+    return _ptrace_access(actor, facts.process) + _yama(actor, facts) + _apparmor(actor, facts)
+
+
+def _ptrace_read(actor: Actor, facts: Facts) -> list[Answer]:
+    """PTRACE_MODE_READ: Yama does not look at it (yama_ptrace_access_check: mode & PTRACE_MODE_ATTACH only)."""
+    return _ptrace_access(actor, facts.process) + _apparmor(actor, facts)
+
+
+def _proc_owner(process: ProcessFacts) -> int | None:
+    """Owner uid of the files in /proc/PID: fs/proc/base.c task_dump_owner()."""
+    if process.dumpable is None and process.uids[1] != 0:
+        return None
+    return process.uids[1] if process.dumpable else 0
+
+
+def _proc_file(name: str, lifters: tuple[str, ...]) -> Callable[[Actor, Facts], list[Answer]]:
+    """A file of mode 0600 or 0400 in /proc/PID: path_resolution(7), and capabilities(7) for what lifts it."""
+
+    def rule(actor: Actor, facts: Facts) -> list[Answer]:
+        path = f"/proc/{facts.process.pid}/{name}"
+        source = f"owner of {path}; proc(5)"
+        owner = _proc_owner(facts.process)
+        for lifter in lifters:
+            if actor.has(lifter):
+                return [(Layer.DAC, OPEN, f"{lifter} opens {path}", source)]
+        if owner is None:
+            return [(Layer.DAC, UNKNOWN, f"the owner of {path} can't be read", source)]
+        if owner == actor.uid:
+            return [(Layer.DAC, OPEN, f"{path} is its own", source)]
+        return [(Layer.DAC, CLOSED, f"{path} belongs to uid {owner}, the tool runs as {actor.uid}", source)]
+
+    return rule
+
+
+def _signal(actor: Actor, facts: Facts) -> list[Answer]:
+    """kill(2): real or effective uid equals the target's real or saved uid, or CAP_KILL."""
+    source = f"/proc/{facts.process.pid}/status Uid; kill(2)"
+    if actor.has("KILL"):
+        return [(Layer.DAC, OPEN, "KILL may signal any process", source)]
+    if actor.uid in {facts.process.uids[0], facts.process.uids[2]}:
+        return [(Layer.DAC, OPEN, "same uid", source)]
+    fact = f"uid {actor.uid} may not signal a process of uid {facts.process.uids[0]}"
+    return [(Layer.DAC, CLOSED, fact, source)]
+
+
+def _perf(highest: int, what: str) -> Callable[[Actor, Facts], list[Answer]]:
+    """perf_event_paranoid up to `highest` lets anybody do `what`.
+
+    Documentation/admin-guide/sysctl/kernel.rst perf_event_paranoid; kernel/events/core.c perf_event_open();
+    3 and 4 are Debian's and Ubuntu's own: everything needs SYS_ADMIN, PERFMON is not looked at (measured).
+    Both capabilities count in the initial user namespace only: perfmon_capable() is capable().
+    """
+
+    def rule(actor: Actor, facts: Facts) -> list[Answer]:
+        level = facts.host.perf_event_paranoid
+        source = "/proc/sys/kernel/perf_event_paranoid; perf_event_open(2)"
+        if level is None:
+            return [(Layer.PERF, UNKNOWN, "perf_event_paranoid can't be read", source)]
+        if level <= highest:
+            return [(Layer.PERF, OPEN, f"perf_event_paranoid {level} allows {what}", source)]
+        lifters = ("SYS_ADMIN",) if level >= 3 else ("PERFMON", "SYS_ADMIN")  # noqa: PLR2004 - see docstring
+        for lifter in lifters:
+            if not actor.has(lifter):
+                continue
+            if facts.engine.rootless or facts.engine.userns_remap:
+                return [(Layer.PERF, CLOSED, f"{lifter} counts for nothing in the engine's user namespace", source)]
+            return [(Layer.PERF, OPEN, f"{lifter} allows {what}", source)]
+        return [(Layer.PERF, CLOSED, f"perf_event_paranoid is {level}: {what} needs {' or '.join(lifters)}", source)]
+
+    return rule
+
+
+def _perf_process(highest: int, what: str) -> Callable[[Actor, Facts], list[Answer]]:
+    """Events on a process need PTRACE_MODE_READ_REALCREDS on it as well, or PERFMON (perf_check_permission())."""
+    allowed = _perf(highest, what)
+
+    def rule(actor: Actor, facts: Facts) -> list[Answer]:
+        if actor.has("PERFMON") or actor.has("SYS_ADMIN"):
+            return allowed(actor, facts)
+        return allowed(actor, facts) + _ptrace_access(actor, facts.process)
+
+    return rule
+
+
+def _capable(*capabilities: str) -> Callable[[Actor, Facts], list[Answer]]:
+    def rule(actor: Actor, facts: Facts) -> list[Answer]:  # noqa: ARG001 - rules have one shape
+        answers: list[Answer] = []
+        for name in capabilities:
+            verdict, fact = (OPEN, f"{name} is effective") if actor.has(name) else (CLOSED, f"needs {name}")
+            answers.append((Layer.DAC, verdict, fact, "capabilities(7)"))
+        return answers
+
+    return rule
+
+
+def _nothing(actor: Actor, facts: Facts) -> list[Answer]:  # noqa: ARG001 - rules have one shape
+    return []
+
+
+_RULES: dict[str, Callable[[Actor, Facts], list[Answer]]] = {
+    "ptrace-attach": _ptrace_attach,
+    "ptrace-read": _ptrace_read,
+    "proc-mem-read": _proc_file("mem", ("DAC_READ_SEARCH", "DAC_OVERRIDE")),
+    "proc-mem-write": _proc_file("mem", ("DAC_OVERRIDE",)),
+    "signal": _signal,
+    "perf-user": _perf_process(2, "counting in user space"),
+    "perf-kernel": _perf_process(1, "sampling the kernel's side"),
+    "perf-system": _perf(0, "counting on whole CPUs"),
+    "packet-socket": _capable("NET_RAW"),
+    "set-ids": _capable("SETUID", "SETGID"),
+    "syscall": _nothing,
+}

@@ -1,0 +1,148 @@
+"""Plans and facts as text and as JSON: one envelope with a version, the same keys in both. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from debugrun.grants import Gate, Grant, Layer, Option, Verdict
+from debugrun.plan import Plan, within
+
+PLAN_SCHEMA = 1
+_MARKS = {Verdict.OPEN: "open", Verdict.CLOSED: "closed", Verdict.UNKNOWN: "unknown"}
+
+
+def plan_json(plan: Plan) -> str:
+    """The plan as the JSON object that README documents under `plan --json`."""
+    process, container = plan.facts.process, plan.facts.container
+    envelope = {
+        "schema": PLAN_SCHEMA,
+        "tool": plan.tool.name,
+        "mode": plan.mode.name,
+        "target": {
+            "container": container.id,
+            "name": container.name,
+            "pid": process.pid,
+            "uid": process.uids[1],
+            "gid": process.gids[1],
+            "comm": process.comm,
+            "exe": process.exe,
+        },
+        "chosen": plan.chosen,
+        "options": [_option_json(option) for option in plan.options],
+    }
+    return json.dumps(envelope, indent=2)
+
+
+def _option_json(option: Option) -> Mapping[str, object]:
+    return {
+        "placement": option.placement.value,
+        "grant": option.grant.value,
+        "user": option.user,
+        "cap_add": list(option.cap_add),
+        "cap_drop": list(option.cap_drop),
+        "security_opt": list(option.security_opt()),
+        "image": option.image,
+        "verdict": option.verdict.value,
+        "gates": [
+            {
+                "need": gate.need,
+                "layer": gate.layer.value,
+                "verdict": gate.verdict.value,
+                "fact": gate.fact,
+                "source": gate.source,
+            }
+            for gate in option.gates
+        ],
+        "lost": list(option.lost),
+        "command": option.command,
+    }
+
+
+def what(option: Option, own: Iterable[str] = ()) -> str:
+    """What an option takes: `sidecar as 1000:1000, no capabilities, default seccomp`.
+
+    `own` are the target's capabilities: the same set is not spelled out.
+    """
+    place = f"{option.placement.value} as {option.user}"
+    if option.privileged:
+        return f"{place}, privileged: every capability, no seccomp, no AppArmor"
+    if option.placement.value == "here":
+        return f"{place}, the container's own capabilities and filter"
+    own = sorted(own)
+    if not option.cap_add:
+        capabilities = "no capabilities"
+    elif len(own) > 3 and list(option.cap_add) == own:  # noqa: PLR2004 - a longer list is noise
+        capabilities = f"the target's own {len(own)} capabilities"
+    else:
+        capabilities = " + ".join(option.cap_add) + (" by file capability" if option.file_capability else "")
+    filters = {"unconfined": "no seccomp filter"}.get(option.seccomp, "default seccomp")
+    if option.opened_calls:
+        filters += " + " + ", ".join(option.opened_calls)
+    return f"{place}, {capabilities}, {filters}"
+
+
+def why(plan: Plan) -> str:
+    """Why the chosen option and nothing narrower, in a few words."""
+    option = plan.option
+    if option is None:
+        return "nothing within the ceiling works"
+    if option.grant is Grant.NONE and option.placement.value == "sidecar":
+        layers = {Layer.PTRACE, Layer.YAMA, Layer.PERF}
+        said = [gate.fact for gate in option.gates if gate.layer in layers and gate.verdict is Verdict.OPEN]
+        unsure = [gate.fact for gate in option.gates if gate.verdict is Verdict.UNKNOWN]
+        return ", ".join(dict.fromkeys(said + unsure)) or "nothing more is needed"
+    blockers = [gate.fact for each in plan.narrower()[:1] for gate in each.closed_gates]
+    return "; ".join(dict.fromkeys(blockers)) or "the narrowest that works"
+
+
+def announce(plan: Plan) -> str:
+    """The one line before a privilege is taken."""
+    option = plan.option
+    if option is None:
+        return f"debugrun: {why(plan)}"
+    line = f"debugrun: {what(option, plan.facts.process.permitted)} - {why(plan)}"
+    return "\n".join([line, *(f"debugrun: note: {lost}" for lost in option.lost)])
+
+
+def plan_text(plan: Plan) -> str:
+    """The plan for a person: the choice, what was rejected and why, what wider ones would cost, the docker line."""
+    process, container = plan.facts.process, plan.facts.container
+    own = process.permitted
+    lines = [f"{plan.tool.name} {plan.mode.name} on PID {process.pid} ({process.comm}) of {container.name}", ""]
+    for index, option in enumerate(plan.options):
+        mark = "->" if index == plan.chosen else "  "
+        allowed = "" if within(option, plan.ceiling) else " (only when named: --max-grant / --via)"
+        lines.append(f"{mark} {option.grant.value:<10} {what(option, own)}: {_MARKS[option.verdict]}{allowed}")
+        lines += [f"      {_gate_line(gate)}" for gate in _telling(option, chosen=index == plan.chosen)]
+        lines += [f"      lost: {lost}" for lost in option.lost]
+    chosen = plan.option
+    if chosen is None:
+        return "\n".join([*lines, "", refusal(plan)[0], refusal(plan)[1]])
+    return "\n".join([*lines, "", "the same by hand:", f"  {chosen.command}"])
+
+
+def _telling(option: Option, *, chosen: bool) -> tuple[Gate, ...]:
+    """The gates worth a line: those that close an option; all of the chosen one's."""
+    return option.gates if chosen else option.closed_gates
+
+
+def _gate_line(gate: Gate) -> str:
+    return f"{gate.layer.value}: {gate.fact} [{gate.source}]"
+
+
+def refusal(plan: Plan) -> tuple[str, str]:
+    """(message, next command) when nothing within the ceiling works: the true layer, and the flag that allows more."""
+    facts = plan.facts
+    wider = plan.beyond()
+    blockers = [gate for option in plan.options[:1] for gate in option.closed_gates]
+    reason = "; ".join(dict.fromkeys(f"{gate.layer.value}: {gate.fact}" for gate in blockers)) or "every option failed"
+    message = f"nothing within --max-grant {plan.ceiling.grant.value} puts {plan.tool.name} there: {reason}"
+    if wider is None:
+        closing = dict.fromkeys(gate.fact for option in plan.options for gate in option.closed_gates)
+        return message, f"no grant opens it: {'; '.join(list(closing)[:3])}"
+    flag = f"--max-grant {wider.grant.value}"
+    if plan.ceiling.via is not None and plan.ceiling.via is not wider.placement:
+        flag = f"--via {wider.placement.value} {flag}"
+    what_it_takes = what(wider, facts.process.permitted)
+    return message, f"debugrun {plan.tool.name} {facts.container.name} {facts.process.pid} {flag}  ({what_it_takes})"

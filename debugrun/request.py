@@ -1,0 +1,50 @@
+"""What was asked, validated, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from debugrun.errors import UsageError
+from debugrun.grants import Grant, Placement
+from debugrun.plan import Ceiling
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """One tool on one process of one container.
+
+    At most one of `pid` (the container's own), `host_pid` and `comm` says which process; none of them: PID 1, or
+    its only child when PID 1 is an init. `image` overrides the sidecar's image. `duration` is in seconds.
+    """
+
+    tool: str
+    container: str
+    mode: str | None = None
+    pid: int | None = None
+    host_pid: int | None = None
+    comm: str | None = None
+    args: tuple[str, ...] = ()
+    ceiling: Ceiling = Ceiling()
+    image: str | None = None
+    duration: int | None = None
+    detach_keys: str = "ctrl-p,ctrl-q"
+    tool_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        named = [each for each in (self.pid, self.host_pid, self.comm) if each is not None]
+        if len(named) > 1:
+            raise UsageError("two-targets", "PID, --host-pid and --name exclude each other", "give one of them")
+        if any(isinstance(each, int) and each < 1 for each in (self.pid, self.host_pid, self.duration)):
+            raise UsageError("bad-number", "a PID or a duration is at least 1", "debugrun --help")
+
+
+def ceiling(max_grant: str, via: str | None) -> Ceiling:
+    """The ceiling as typed. Raises UsageError with the words there are."""
+    grants = {each.value: each for each in Grant}
+    placements = {each.value: each for each in (Placement.SIDECAR, Placement.HERE)}
+    if max_grant not in grants:
+        raise UsageError("bad-grant", f"no grant {max_grant!r}", f"one of: {', '.join(grants)}")
+    if via is not None and via not in placements:
+        raise UsageError("bad-placement", f"no placement {via!r}", f"one of: {', '.join(placements)}")
+    return Ceiling(grant=grants[max_grant], via=placements[via] if via else None)
