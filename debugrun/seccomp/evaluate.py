@@ -1,0 +1,201 @@
+"""What a profile makes of a system call: as the engine resolves it, libseccomp compiles it and the kernel runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from debugrun.seccomp.calls import ARCHES, X32_BIT, Arch, calls, number_of
+from debugrun.seccomp.model import (
+    ACTIONS,
+    ENOSYS,
+    EPERM,
+    SEVERITY,
+    ArgMatch,
+    Filter,
+    Outcome,
+    Profile,
+    ProfileError,
+    Rule,
+    Runtime,
+)
+
+_CURRENT = Runtime()
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A profile for one engine and capability set: what the OCI runtime gets.
+
+    `rules` keep their position in the profile; `architectures` are SCMP_ARCH_* names, the native one first.
+    """
+
+    rules: tuple[tuple[int, Rule], ...]
+    architectures: tuple[str, ...]
+
+
+def evaluate(
+    profile: Profile,
+    call: str,
+    args: tuple[int | None, ...] = (),
+    *,
+    caps: frozenset[str],
+    arch: str = "x86_64",
+    kernel: tuple[int, int],
+    runtime: Runtime = _CURRENT,
+) -> Outcome:
+    """Say what happens to `call` with `args` (None or left out: any value) under a profile.
+
+    `caps` are the names (SYS_PTRACE) of the container's bounding set: the engines resolve `includes` and `excludes`
+    with that set when the container is created (moby profiles/seccomp/seccomp_linux.go), whatever the user. `arch` is
+    the ABI of the caller (x86_64, x86, x32, aarch64, arm), `kernel` the engine's kernel release. `call` may be a number.
+    The kernel's own ENOSYS for a call that it lacks is not predicted.
+    """
+    if arch not in ARCHES:
+        raise ProfileError("arch", f"is {arch!r}, not one of {', '.join(ARCHES)}")
+    number = number_of(call, arch)
+    if number is None:
+        if call not in calls():
+            raise ProfileError("call", f"{call!r} is not a system call that is known here")
+        return Outcome("errno", ENOSYS, f"there is no {call} on {arch}")
+    abi = ARCHES[arch]
+    resolved = resolve(profile, caps, abi.native, kernel)
+    if abi.scmp not in resolved.architectures:
+        return Outcome("kill", None, f"{abi.scmp} is not an architecture of the profile")
+    if runtime.enosys_stub and ACTIONS[profile.default_action] not in ("allow", "log", "trace"):
+        newest = newest_number(resolved, abi, runtime)
+        if newest and number > newest:
+            return Outcome("errno", ENOSYS, f"the runtime answers for calls above number {newest & ~X32_BIT}")
+    return _decide(profile, rules_of(resolved, profile, call, runtime), args, abi, runtime)
+
+
+@lru_cache(maxsize=64)
+def resolve(profile: Profile, caps: frozenset[str], native: str, kernel: tuple[int, int]) -> Resolved:
+    """Keep the rules whose `includes` and `excludes` hold, as the engine does when it creates a container."""
+    abi = ARCHES[native]
+    full = frozenset(f"CAP_{cap.upper().removeprefix('CAP_')}" for cap in caps)
+    rules = tuple(
+        (position, rule)
+        for position, rule in enumerate(profile.rules)
+        if _included(rule.includes, full, abi.go, kernel) and not _excluded(rule.excludes, full, abi.go, kernel)
+    )
+    listed = profile.architectures
+    for name, subs in profile.arch_map:
+        if name == abi.scmp:
+            listed = (name, *subs)
+            break
+    # libseccomp's filter always has the architecture that it runs on (db_col_reset)
+    return Resolved(rules, (abi.scmp, *(name for name in listed if name != abi.scmp)))
+
+
+def _included(condition: Filter, caps: frozenset[str], go_arch: str, kernel: tuple[int, int]) -> bool:
+    return (
+        (not condition.arches or go_arch in condition.arches)
+        and all(cap in caps for cap in condition.caps)
+        and (condition.min_kernel is None or kernel >= condition.min_kernel)
+    )
+
+
+def _excluded(condition: Filter, caps: frozenset[str], go_arch: str, kernel: tuple[int, int]) -> bool:
+    return (
+        go_arch in condition.arches
+        or any(cap in caps for cap in condition.caps)
+        or (condition.min_kernel is not None and kernel >= condition.min_kernel)
+    )
+
+
+@lru_cache(maxsize=64)
+def newest_number(resolved: Resolved, abi: Arch, runtime: Runtime) -> int:
+    """The highest number among the profile's calls on one architecture; 0: it has none there."""
+    table = calls()
+    names = {name for _, rule in resolved.rules for name in rule.names}
+    known = (table[name] for name in names if name in table)
+    return max((call.numbers.get(abi.name, 0) for call in known if call.libseccomp <= runtime.libseccomp), default=0)
+
+
+@lru_cache(maxsize=64)
+def _by_call(resolved: Resolved) -> dict[str, tuple[tuple[int, Rule], ...]]:
+    found: dict[str, list[tuple[int, Rule]]] = {}
+    for position, rule in resolved.rules:
+        for name in rule.names:
+            found.setdefault(name, []).append((position, rule))
+    return {name: tuple(rules) for name, rules in found.items()}
+
+
+def rules_of(resolved: Resolved, profile: Profile, call: str, runtime: Runtime = _CURRENT) -> list[tuple[int, Rule]]:
+    """The rules of a call that reach the filter: runc leaves out those that repeat the default action."""
+    known = calls().get(call)
+    if known is None or known.libseccomp > runtime.libseccomp:
+        return []
+    default = default_verdict(profile, runtime)
+    return [(at, rule) for at, rule in _by_call(resolved).get(call, ()) if verdict(rule) != default]
+
+
+def verdict(rule: Rule) -> tuple[str, int | None]:
+    """Action and errno of a rule: without errnoRet, errno and trace mean EPERM (runc, crun)."""
+    return _verdict(rule.action, rule.errno)
+
+
+def default_verdict(profile: Profile, runtime: Runtime = _CURRENT) -> tuple[str, int | None]:
+    """Action and errno for what no rule matches."""
+    return _verdict(profile.default_action, profile.default_errno if runtime.default_errno else None)
+
+
+def _verdict(action: str, number: int | None) -> tuple[str, int | None]:
+    name = ACTIONS[action]
+    return name, (EPERM if number is None else number) if name in ("errno", "trace") else None
+
+
+def _decide(
+    profile: Profile, rules: list[tuple[int, Rule]], args: tuple[int | None, ...], abi: Arch, runtime: Runtime
+) -> Outcome:
+    """The verdict of a call's rules; every rule that an open argument leaves possible is taken into account."""
+    for position, rule in rules:
+        if not rule.args:
+            return Outcome(*verdict(rule), _label(position, rule))
+    possible: list[Outcome] = []
+    for position, rule in rules:
+        holds = _matches(rule, args, abi)
+        if holds is not False:
+            possible.append(Outcome(*verdict(rule), _label(position, rule)))
+        if holds is True:
+            break
+    else:
+        possible.append(Outcome(*default_verdict(profile, runtime), "the profile's default action"))
+    return _worst(possible)
+
+
+def _worst(possible: Iterable[Outcome]) -> Outcome:
+    ranked = sorted(possible, key=lambda outcome: SEVERITY.index(outcome.action))
+    certain = len({(outcome.action, outcome.errno) for outcome in ranked}) == 1
+    return replace(ranked[0], certain=certain)
+
+
+def _label(position: int, rule: Rule) -> str:
+    condition = f" if {' and '.join(map(str, rule.args))}" if rule.args else ""
+    return f"syscalls[{position}] {rule.action}{condition}"
+
+
+def _matches(rule: Rule, args: tuple[int | None, ...], abi: Arch) -> bool | None:
+    """Whether a rule's comparisons hold, None when an open argument decides.
+
+    Two comparisons of one argument are alternatives, each a rule of its own (runc libcontainer/seccomp, matchCall);
+    else all must hold.
+    """
+    results = [_compare(match, args[match.index] if match.index < len(args) else None, abi) for match in rule.args]
+    alternatives = len({match.index for match in rule.args}) < len(rule.args)
+    decisive = alternatives
+    if decisive in results:
+        return decisive
+    return None if None in results else not decisive
+
+
+def _compare(match: ArgMatch, argument: int | None, abi: Arch) -> bool | None:
+    if match.op == "SCMP_CMP_MASKED_EQ" and match.value == 0:
+        return True
+    if argument is None:
+        return None
+    mask = 2**abi.bits - 1
+    narrow = ArgMatch(match.index, match.op, match.value & mask, match.value_two & mask)
+    return narrow.matches(argument & mask)

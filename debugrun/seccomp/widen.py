@@ -1,0 +1,105 @@
+"""Open exactly the calls that a tool needs in a profile, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from debugrun.seccomp.calls import ARCHES, calls
+from debugrun.seccomp.evaluate import Resolved, default_verdict, newest_number, resolve, rules_of, verdict
+from debugrun.seccomp.model import ALLOW, ENOSYS, ERRNO, ArgMatch, Profile, Rule, Runtime, SyscallNeed
+from debugrun.seccomp.region import EVERYTHING, Cube, cubes_of, intersect, matches_of, subtract
+
+_PASSES = ("allow", "log")
+_CURRENT = Runtime()
+
+
+def widen(
+    profile: Profile, needs: Iterable[SyscallNeed], *, caps: frozenset[str], arch: str, kernel: tuple[int, int]
+) -> Profile:
+    """The same profile with the needed calls open for a container with these capabilities, and no other.
+
+    What is open already stays as it is, so the result for an open set of needs is the profile itself. A rule that
+    refuses more than what is needed goes on refusing the rest with its own action and errno. `arch` is the engine's
+    (x86_64 or aarch64); calls are opened by name, hence for its 32-bit programs too where the profile covers them.
+    """
+    widened = profile
+    for need in sorted(set(needs), key=lambda need: (need.call, len(need.args), str(need))):
+        widened = _open(widened, need, resolve(widened, caps, ARCHES[arch].native, kernel))
+    if widened == profile:
+        return profile
+    before, after = (resolve(each, caps, ARCHES[arch].native, kernel) for each in (profile, widened))
+    return _keep_enosys(widened, before, after)
+
+
+def _open(profile: Profile, need: SyscallNeed, resolved: Resolved) -> Profile:
+    wanted = cubes_of(need.args)
+    ruled = rules_of(resolved, profile, need.call)
+    if _is_open(profile, [rule for _, rule in ruled], wanted):
+        return profile
+    refusing = {at for at, rule in ruled if verdict(rule)[0] not in _PASSES and _overlap(rule, wanted)}
+    rules: list[Rule] = []
+    for at, rule in enumerate(profile.rules):
+        rules += _without(rule, need, wanted) if at in refusing else [rule]
+    if default_verdict(profile)[0] not in _PASSES:
+        rules += [Rule(names=(need.call,), action=ALLOW, args=args) for args in _exact(need.args)]
+    return replace(profile, rules=tuple(rules))
+
+
+def _is_open(profile: Profile, rules: list[Rule], wanted: list[Cube]) -> bool:
+    """Whether the wanted arguments pass; rules decide in their order, those without a condition first."""
+    left = wanted
+    for rule in sorted(rules, key=lambda rule: bool(rule.args)):
+        for cube in region_of(rule):
+            if verdict(rule)[0] not in _PASSES and any(intersect(piece, cube) is not None for piece in left):
+                return False
+            left = subtract(left, cube)
+    return not left or default_verdict(profile)[0] in _PASSES
+
+
+def region_of(rule: Rule) -> list[Cube]:
+    """Where a rule applies; two comparisons of one argument are alternatives (runc libcontainer/seccomp)."""
+    if len({match.index for match in rule.args}) == len(rule.args):
+        return cubes_of(rule.args)
+    return [cube for match in rule.args for cube in cubes_of([match])]
+
+
+def _overlap(rule: Rule, wanted: list[Cube]) -> bool:
+    return any(intersect(cube, piece) is not None for cube in region_of(rule) for piece in wanted)
+
+
+def _without(rule: Rule, need: SyscallNeed, wanted: list[Cube]) -> list[Rule]:
+    """A refusing rule in several parts: for its other calls as it was, for this call without the wanted arguments."""
+    others = tuple(name for name in rule.names if name != need.call)
+    kept = [replace(rule, names=others)] if others else []
+    return kept + [replace(rule, names=(need.call,), args=args) for args in _remainder(rule, need, wanted)]
+
+
+def _remainder(rule: Rule, need: SyscallNeed, wanted: list[Cube]) -> list[tuple[ArgMatch, ...]]:
+    if not rule.args and len(need.args) == 1 and need.args[0].op == "SCMP_CMP_EQ":
+        return [(replace(need.args[0], op="SCMP_CMP_NE"),)]
+    left = region_of(rule)
+    for cube in wanted:
+        left = subtract(left, cube)
+    return [matches_of(cube) for cube in left]
+
+
+def _exact(args: tuple[ArgMatch, ...]) -> list[tuple[ArgMatch, ...]]:
+    """The conditions of the rules that allow just this; several comparisons of one argument cannot stand in one rule."""
+    if len({match.index for match in args}) == len(args):
+        return [args]
+    return [matches_of(cube) for cube in cubes_of(args) if cube != EVERYTHING]
+
+
+def _keep_enosys(profile: Profile, before: Resolved, after: Resolved) -> Profile:
+    """A newly named call above all others moves the line above which runc answers ENOSYS; keep it for those between."""
+    named = {name for _, rule in after.rules for name in rule.names}
+    between = set()
+    for abi in ARCHES.values():
+        low, high = newest_number(before, abi, _CURRENT), newest_number(after, abi, _CURRENT)
+        if abi.scmp in after.architectures and 0 < low < high:
+            between |= {call.name for call in calls().values() if low < call.numbers.get(abi.name, 0) < high}
+    silent = tuple(sorted(between - named))
+    if not silent or default_verdict(profile)[0] in (*_PASSES, "trace"):
+        return profile
+    return replace(profile, rules=(*profile.rules, Rule(names=silent, action=ERRNO, errno=ENOSYS)))
