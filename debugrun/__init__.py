@@ -1,0 +1,3 @@
+"""Put a debug tool on a process in a container with the least privilege that works."""
+
+__version__ = "0.1.0"
