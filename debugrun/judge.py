@@ -54,17 +54,29 @@ def actor(option: Option, facts: Facts) -> kernel.Actor:
     them; Podman sets ambient ones (both measured). `docker exec` as root has the container's set.
     """
     uid, gid = (int(number) for number in option.user.split(":"))
-    if option.placement is Placement.HERE and not option.privileged:
+    if option.placement is Placement.HERE:
         held = frozenset(facts.container.capabilities or facts.process.bounding)
         capabilities = held if uid == 0 else frozenset[str]()
     elif uid == 0 or option.file_capability or facts.engine.name == "podman":
         capabilities = frozenset(option.cap_add)
     else:
         capabilities = frozenset()
-    label = facts.container.apparmor if option.placement is Placement.HERE else option.apparmor
-    if facts.engine.apparmor and label is None:
-        label = "docker-default"
-    return kernel.Actor(uid=uid, gid=gid, capabilities=capabilities, label=label)
+    return kernel.Actor(
+        uid=uid,
+        gid=gid,
+        capabilities=capabilities,
+        privileged=option.privileged and uid == 0,
+        label=_label(option, facts),
+    )
+
+
+def _label(option: Option, facts: Facts) -> str | None:
+    """The AppArmor label of the tool: an exec has the container's (also a privileged one: moby daemon/exec_linux.go)."""
+    if not facts.engine.apparmor:
+        return None
+    if option.placement is Placement.HERE:
+        return facts.container.apparmor or "docker-default"
+    return "unconfined" if option.privileged else option.apparmor or "docker-default"
 
 
 def container_capabilities(option: Option, facts: Facts) -> frozenset[str]:
@@ -108,11 +120,13 @@ def _parsed(profile: str) -> seccomp.Profile | None:
 
 def base_profile(option: Option, facts: Facts) -> tuple[str, seccomp.Profile | None]:
     """The profile that `option` starts from: ("off" | name of the profile, the profile or None if not known)."""
-    if facts.engine.seccomp is None or option.privileged or option.seccomp == "unconfined":
+    here = option.placement is Placement.HERE
+    if facts.engine.seccomp is None or option.seccomp == "unconfined" or (option.privileged and not here):
+        # `exec --privileged` leaves the container's filter as it was (measured).
         return "off", None
-    if option.placement is Placement.HERE and facts.container.seccomp == "unconfined":
+    if here and facts.container.seccomp == "unconfined":
         return "off", None
-    if option.placement is Placement.HERE and facts.container.seccomp_profile is not None:
+    if here and facts.container.seccomp_profile is not None:
         return "the container's own profile", _parsed(facts.container.seccomp_profile)
     if facts.engine.seccomp == "unconfined":
         return "off", None

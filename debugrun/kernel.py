@@ -33,17 +33,19 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
 class Actor:
     """The tool's process: its ids and the capabilities that are effective (and permitted) in it.
 
-    `label` is its AppArmor label; None where AppArmor is not in use.
+    `privileged` stands for every capability there is. `label` is its AppArmor label; None where AppArmor is not
+    in use.
     """
 
     uid: int
     gid: int
     capabilities: frozenset[str]
+    privileged: bool = False
     label: str | None = None
 
     def has(self, capability: str) -> bool:
         """Whether the capability is effective."""
-        return capability in self.capabilities
+        return self.privileged or capability in self.capabilities
 
 
 def ask(gate: str, actor: Actor, facts: Facts, *, need: str) -> tuple[Gate, ...]:

@@ -69,12 +69,9 @@ class Plan:
 
 
 def plan(tool: Tool, mode: Mode, facts: Facts, ceiling: Ceiling) -> Plan:
-    """The plan for one tool, mode and target.
-
-    Options that cost more than the chosen one are kept where they are a rung of their own.
-    """
+    """The plan for one tool, mode and target. Wider options than the chosen one show what they would cost."""
     found = list(dict.fromkeys(itertools.chain(_sidecars(tool, mode, facts), _here(tool, mode, facts))))
-    options = tuple(_by_cost(found, mode, facts))
+    options = tuple(_by_cost(found, facts))
     return Plan(
         tool=tool, mode=mode, facts=facts, ceiling=ceiling, options=options, chosen=_choose(options, ceiling)
     )
@@ -151,13 +148,18 @@ def _sidecars(tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:
         image=_image(facts, tool),
     )
     blocked = _blocked_calls(base, mode, facts)
-    filters = [base, replace(base, opened_calls=blocked)] if blocked else [base]
-    filters.append(replace(base, seccomp="unconfined"))
+    filters = [base]
+    if blocked:
+        filters.append(replace(base, opened_calls=blocked))
+    if blocked or judging.base_profile(base, facts)[1] is None:
+        # Where the filter in force blocks nothing, taking it away opens nothing: not an option.
+        filters.append(replace(base, seccomp="unconfined"))
     for filtered in filters:
         for user in dict.fromkeys((base.user, "0:0")):
-            yield from _least(replace(filtered, user=user), tool, mode, facts)
-    everything = replace(base, user="0:0", privileged=True, cap_drop=(), no_new_privileges=False)
-    everything = replace(everything, cap_add=facts.engine.capabilities or facts.process.bounding)
+            for option in _least(replace(filtered, user=user), tool, mode, facts):
+                if option.seccomp != "unconfined" or option.verdict is not Verdict.CLOSED:
+                    yield option
+    everything = replace(base, user="0:0", privileged=True, cap_drop=(), no_new_privileges=False, apparmor=None)
     yield _judged(everything, tool, mode, facts)
 
 
@@ -201,31 +203,35 @@ def _least(base: Option, tool: Tool, mode: Mode, facts: Facts) -> Iterator[Optio
     own = facts.process.permitted if base.uid == 0 and facts.process.uids[1] == 0 else ()
     universe = _universe(base, mode, facts)
     narrow = tuple(name for name in universe if name not in BROAD_CAPABILITIES)
-    floor: list[tuple[str, ...]] = []
     if not _escalates(base, facts):
-        floor = list(dict.fromkeys([(), tuple(sorted(own))]))
-        for capabilities in floor:
+        some = _opening(base, tuple(name for name in universe if name in own), tool, mode, facts)
+        if some is not None and some.verdict is not Verdict.CLOSED:
+            yield some
+            return
+        for capabilities in dict.fromkeys([(), tuple(sorted(own))]):
             option = _judged(_given(base, capabilities, facts), tool, mode, facts)
             yield option
             if option.verdict is not Verdict.CLOSED:
                 return
     for names in dict.fromkeys((narrow, universe)):
-        option = next(_opening(base, names, tool, mode, facts), None)
-        if option is None and names:
-            option = _judged(_given(base, tuple(sorted(names)), facts), tool, mode, facts)
+        option = _opening(base, names, tool, mode, facts)
         if option is not None:
             yield option
 
 
-def _opening(base: Option, names: tuple[str, ...], tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:
-    """Options that nothing closes, fewest capabilities first."""
+def _opening(base: Option, names: tuple[str, ...], tool: Tool, mode: Mode, facts: Facts) -> Option | None:
+    """The option with the fewest of these capabilities that nothing closes; else the one that comes nearest."""
+    nearest: Option | None = None
     for size in range(1, len(names) + 1):
         for chosen in itertools.combinations(names, size):
             if not _carried(base, chosen, tool, facts):
                 continue
             option = _judged(_given(base, tuple(sorted(chosen)), facts), tool, mode, facts)
             if option.verdict is not Verdict.CLOSED:
-                yield option
+                return option
+            if nearest is None or len(option.closed_gates) < len(nearest.closed_gates):
+                nearest = option
+    return nearest
 
 
 def _carried(base: Option, names: tuple[str, ...], tool: Tool, facts: Facts) -> bool:
@@ -265,8 +271,7 @@ def _here(tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:
     )
     for user in dict.fromkeys((base.user, "0:0")):
         yield _judged(replace(base, user=user), tool, mode, facts)
-    everything = facts.engine.capabilities or facts.process.bounding
-    yield _judged(replace(base, user="0:0", privileged=True, cap_add=everything), tool, mode, facts)
+    yield _judged(replace(base, user="0:0", privileged=True), tool, mode, facts)
 
 
 def _memory_warning(facts: Facts) -> tuple[str, ...]:
@@ -277,9 +282,8 @@ def _memory_warning(facts: Facts) -> tuple[str, ...]:
     return (f"in place the tool is charged to the container's memory limit of {limit >> 20} MiB",)
 
 
-def _by_cost(options: list[Option], mode: Mode, facts: Facts) -> list[Option]:
+def _by_cost(options: list[Option], facts: Facts) -> list[Option]:
     """In order of cost; then an option goes before any whose powers include all of its own."""
-    del mode
 
     def key(option: Option) -> tuple[int, int, int, bool]:
         beyond = len(_beyond(option, facts))
@@ -291,7 +295,20 @@ def _by_cost(options: list[Option], mode: Mode, facts: Facts) -> list[Option]:
         while place and option.verdict is not Verdict.CLOSED and _dominates(option, ordered[place - 1], facts):
             place -= 1
         ordered.insert(place, option)
-    return ordered
+    return [option for index, option in enumerate(ordered) if not _redundant(option, ordered[:index], facts)]
+
+
+def _redundant(option: Option, before: list[Option], facts: Facts) -> bool:
+    """Whether an option that works goes before it, opens no more, and stands on the same rung."""
+    powers = _powers(option, facts)
+    if powers is None:
+        return False
+    for other in before:
+        theirs = _powers(other, facts)
+        if other.verdict is Verdict.OPEN and theirs is not None and theirs <= powers:
+            if other.grant is option.grant or theirs == powers:
+                return True
+    return False
 
 
 def _powers(option: Option, facts: Facts) -> frozenset[str] | None:

@@ -92,8 +92,10 @@ def why(plan: Plan) -> str:
         said = [gate.fact for gate in option.gates if gate.layer in layers and gate.verdict is Verdict.OPEN]
         unsure = [gate.fact for gate in option.gates if gate.verdict is Verdict.UNKNOWN]
         return ", ".join(dict.fromkeys(said + unsure)) or "nothing more is needed"
-    blockers = [gate.fact for each in plan.narrower()[:1] for gate in each.closed_gates]
-    return "; ".join(dict.fromkeys(blockers)) or "the narrowest that works"
+    # The narrower option that came nearest names the cause with the least noise.
+    nearest = min(plan.narrower(), key=lambda each: len(each.closed_gates), default=option)
+    blockers = dict.fromkeys(gate.fact for gate in nearest.closed_gates)
+    return "; ".join(blockers) or "the narrowest that works"
 
 
 def announce(plan: Plan) -> str:

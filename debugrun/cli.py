@@ -1,0 +1,280 @@
+"""The command line: one command per tool data file, plus the verbs. Builds a Request; `session` does the work."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from debugrun import __version__, tools
+from debugrun.errors import EXIT_INTERRUPT
+from debugrun.request import Request, ceiling
+
+EPILOG = "Exit status as docker run: the tool's own; 125 debugrun failed; 126 refused; 127 no such tool; 130 Ctrl-C."
+EXAMPLES = """Put a debug tool on a process in a container with the least privilege that works.
+
+\b
+debugrun gdb web                    PID 1 of container web, at gdb's prompt
+debugrun gdb web 7 -- -batch -ex bt one backtrace of PID 7; what follows -- is gdb's
+debugrun strace web --name worker   the process called worker
+debugrun plan perf web              what would be taken, and why; nothing is started
+"""
+
+
+def tool_folder() -> Path:
+    """The folder of the user's own tool files."""
+    from platformdirs import user_config_path  # noqa: PLC0415 - asks the environment: not at import
+
+    override = os.environ.get("DEBUGRUN_TOOLS")
+    return Path(override) if override else user_config_path("debugrun") / "tools"
+
+
+def complete_tools(incomplete: str) -> list[str]:
+    """Tool names for the shell."""
+    return [name for name in tools.names(tool_folder()) if name.startswith(incomplete)]
+
+
+def complete_containers(incomplete: str) -> list[str]:
+    """Names of running containers for the shell; none when the engine does not answer."""
+    from debugrun import session  # noqa: PLC0415 - the engine's client is asked for here only
+
+    return [name for name in session.container_names() if name.startswith(incomplete)]
+
+
+def interruptible(function: Callable[..., None]) -> Callable[..., None]:
+    """Ctrl-C ends with 130, once everything below has cleaned up."""
+
+    @functools.wraps(function)
+    def wrapper(*args: object, **kwargs: object) -> None:
+        try:
+            function(*args, **kwargs)
+        except KeyboardInterrupt:
+            raise typer.Exit(EXIT_INTERRUPT) from None
+
+    return wrapper
+
+
+Container = Annotated[
+    str, typer.Argument(metavar="CONTAINER", help="name or id", autocompletion=complete_containers, show_default=False)
+]
+OptionalContainer = Annotated[
+    str, typer.Argument(metavar="[CONTAINER]", help="name or id", autocompletion=complete_containers, show_default=False)
+]
+ToolName = Annotated[str, typer.Argument(metavar="TOOL", help="see `debugrun tools`", autocompletion=complete_tools)]
+Pid = Annotated[int | None, typer.Argument(metavar="[PID]", help="as the container counts; without: PID 1")]
+HostPid = Annotated[int | None, typer.Option("--host-pid", metavar="PID", help="the process by the host's PID")]
+Comm = Annotated[str | None, typer.Option("--name", metavar="COMM", help="the process by its name")]
+ModeName = Annotated[str | None, typer.Option("--mode", "-m", metavar="MODE", help="see `debugrun tools`")]
+MaxGrant = Annotated[
+    str,
+    typer.Option(
+        "--max-grant",
+        metavar="GRANT",
+        help="the widest grant to take: none, caps, seccomp, broad, unconfined or privileged",
+        envvar="DEBUGRUN_MAX_GRANT",
+    ),
+]
+Via = Annotated[str | None, typer.Option("--via", metavar="PLACEMENT", help="sidecar or here (exec in the container)")]
+Image = Annotated[str | None, typer.Option("--image", help="image of the sidecar, instead of the toolbox")]
+Duration = Annotated[int | None, typer.Option("--duration", metavar="SECONDS", help="interrupt the tool after that")]
+DetachKeys = Annotated[str, typer.Option("--detach-keys", help="keys that leave the tool and let the process go on")]
+ToolFile = Annotated[Path | None, typer.Option("--tool-file", help="a data file of your own for the tool")]
+Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
+
+
+@interruptible
+def run_tool(  # noqa: PLR0913 - each is an option of the command line
+    ctx: typer.Context,
+    container: Container,
+    pid: Pid = None,
+    host_pid: HostPid = None,
+    name: Comm = None,
+    mode: ModeName = None,
+    max_grant: MaxGrant = "seccomp",
+    via: Via = None,
+    image: Image = None,
+    duration: Duration = None,
+    detach_keys: DetachKeys = "ctrl-p,ctrl-q",
+    tool_file: ToolFile = None,
+) -> None:
+    """Run a tool on a process; shared by the commands of all tools."""
+    from debugrun import session  # noqa: PLC0415 - imports the engine's client
+
+    request = Request(
+        tool=str(ctx.info_name),
+        container=container,
+        mode=mode,
+        pid=pid,
+        host_pid=host_pid,
+        comm=name,
+        args=ctx.obj or (),
+        ceiling=ceiling(max_grant, via),
+        image=image,
+        duration=duration,
+        detach_keys=detach_keys,
+        tool_file=tool_file,
+    )
+    raise typer.Exit(session.run(request, tool_folder()))
+
+
+@interruptible
+def plan_command(  # noqa: PLR0913 - each is an option of the command line
+    ctx: typer.Context,
+    tool: ToolName,
+    container: OptionalContainer = "",
+    pid: Pid = None,
+    host_pid: HostPid = None,
+    name: Comm = None,
+    mode: ModeName = None,
+    max_grant: MaxGrant = "seccomp",
+    via: Via = None,
+    image: Image = None,
+    tool_file: ToolFile = None,
+    facts: Annotated[Path | None, typer.Option("--facts", help="decide from a facts file, with no engine")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the decision without doing it: what would be taken, what was too narrow and why, the docker line."""
+    from debugrun import session  # noqa: PLC0415 - imports the engine's client
+
+    request = Request(
+        tool=tool,
+        container=container,
+        mode=mode,
+        pid=pid,
+        host_pid=host_pid,
+        comm=name,
+        args=ctx.obj or (),
+        ceiling=ceiling(max_grant, via),
+        image=image,
+        tool_file=tool_file,
+    )
+    raise typer.Exit(session.show_plan(request, tool_folder(), facts_file=facts, as_json=as_json))
+
+
+@interruptible
+def facts_command(
+    container: Container,
+    pid: Pid = None,
+    host_pid: HostPid = None,
+    name: Comm = None,
+    as_json: Json = False,
+) -> None:
+    """Show what was observed of the engine, the host, the container and the process; never a secret."""
+    from debugrun import session  # noqa: PLC0415 - imports the engine's client
+
+    request = Request(tool="", container=container, pid=pid, host_pid=host_pid, comm=name)
+    session.show_facts(request, as_json=as_json)
+
+
+@interruptible
+def profile_command(
+    tool: ToolName,
+    container: OptionalContainer = "",
+    mode: ModeName = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="write it there, mode 0600")] = None,
+    tool_file: ToolFile = None,
+) -> None:
+    """Print the seccomp profile that a tool needs: the engine's default plus the blocked calls, nothing else."""
+    from debugrun import session  # noqa: PLC0415 - imports the engine's client
+
+    session.show_profile(tool, container, mode, output, tool_folder(), tool_file)
+
+
+@interruptible
+def tools_command(
+    as_json: Json = False,
+    vet: Annotated[bool, typer.Option("--vet", help="check every tool file; 125 when one is wrong")] = False,
+) -> None:
+    """List the tools that have a data file, with their modes."""
+    from debugrun import listing  # noqa: PLC0415 - imports rich
+
+    raise typer.Exit(listing.vet(tool_folder()) if vet else listing.show(tool_folder(), as_json=as_json))
+
+
+@interruptible
+def gc_command(
+    all_sessions: Annotated[bool, typer.Option("--all", help="also end sessions that are still alive")] = False,
+) -> None:
+    """Remove what a crash left behind, gently: tools are told to detach before their container goes."""
+    from debugrun import session  # noqa: PLC0415 - imports the engine's client
+
+    session.collect(all_sessions=all_sessions)
+
+
+@interruptible
+def toolbox_command(
+    action: Annotated[str, typer.Argument(metavar="build|show", help="build: make the image when it is missing")],
+) -> None:
+    """The image that holds the tools: Debian packages, with or without a registry."""
+    from debugrun import session  # noqa: PLC0415 - imports the engine's client
+
+    session.toolbox(action)
+
+
+def _version(value: bool) -> None:  # noqa: FBT001 - the shape of a Typer callback
+    if value:
+        typer.echo(f"debugrun {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and exit")
+    ] = False,
+) -> None:
+    del version
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    "plan": plan_command,
+    "facts": facts_command,
+    "profile": profile_command,
+    "tools": tools_command,
+    "toolbox": toolbox_command,
+    "gc": gc_command,
+}
+
+
+def application(argv: list[str]) -> typer.Typer:
+    """The application for this command line.
+
+    A known tool as first word gets its own command only: its file is the only one read. Help and completion see
+    the commands of all tools. Raises ToolError: a first word that is neither a tool nor a verb, or a bad file.
+    """
+    app = typer.Typer(
+        name="debugrun", help=EXAMPLES, epilog=EPILOG, no_args_is_help=True, rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )  # fmt: skip
+    app.callback(help=EXAMPLES, epilog=EPILOG)(_root)
+    word = next((each for each in argv if not each.startswith("-")), None)
+    folder = tool_folder()
+    wanted = tools.names(folder) if word is None else () if word in VERBS else (word,)
+    custom = _tool_file(argv)
+    for name in wanted:
+        tool = tools.load_file(custom) if custom and name == custom.stem else tools.load(name, folder)
+        app.command(name, help=tool.summary, epilog=EPILOG, rich_help_panel="Tools")(run_tool)
+    for name, function in VERBS.items():
+        app.command(name)(function)
+    return app
+
+
+def _tool_file(argv: list[str]) -> Path | None:
+    """The value of --tool-file, needed before the commands exist: it may bring the tool's name with it."""
+    for index, word in enumerate(argv):
+        if word.startswith("--tool-file="):
+            return Path(word.partition("=")[2])
+        if word == "--tool-file" and index + 1 < len(argv):
+            return Path(argv[index + 1])
+    return None
+
+
+def split(argv: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Our own words, and those after the first `--`: they are the tool's, untouched."""
+    if "--" not in argv:
+        return argv, ()
+    at = argv.index("--")
+    return argv[:at], tuple(argv[at + 1 :])
