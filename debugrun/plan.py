@@ -204,34 +204,38 @@ def _least(base: Option, tool: Tool, mode: Mode, facts: Facts) -> Iterator[Optio
     universe = _universe(base, mode, facts)
     narrow = tuple(name for name in universe if name not in BROAD_CAPABILITIES)
     if not _escalates(base, facts):
-        some = _opening(base, tuple(name for name in universe if name in own), tool, mode, facts)
-        if some is not None and some.verdict is not Verdict.CLOSED:
-            yield some
+        own_first = _opening(base, tuple(name for name in universe if name in own), tool, mode, facts)
+        if any(option.verdict is Verdict.OPEN for option in own_first):
+            yield from own_first
             return
         for capabilities in dict.fromkeys([(), tuple(sorted(own))]):
             option = _judged(_given(base, capabilities, facts), tool, mode, facts)
             yield option
-            if option.verdict is not Verdict.CLOSED:
+            if option.verdict is Verdict.OPEN:
                 return
     for names in dict.fromkeys((narrow, universe)):
-        option = _opening(base, names, tool, mode, facts)
-        if option is not None:
-            yield option
+        yield from _opening(base, names, tool, mode, facts)
 
 
-def _opening(base: Option, names: tuple[str, ...], tool: Tool, mode: Mode, facts: Facts) -> Option | None:
-    """The option with the fewest of these capabilities that nothing closes; else the one that comes nearest."""
+def _opening(base: Option, names: tuple[str, ...], tool: Tool, mode: Mode, facts: Facts) -> list[Option]:
+    """The option with the fewest of these capabilities that opens everything, after one that might.
+
+    Where there is neither, the one that comes nearest stands for the attempt.
+    """
     nearest: Option | None = None
+    unsure: list[Option] = []
     for size in range(1, len(names) + 1):
         for chosen in itertools.combinations(names, size):
             if not _carried(base, chosen, tool, facts):
                 continue
             option = _judged(_given(base, tuple(sorted(chosen)), facts), tool, mode, facts)
-            if option.verdict is not Verdict.CLOSED:
-                return option
+            if option.verdict is Verdict.OPEN:
+                return [*unsure, option]
+            if option.verdict is Verdict.UNKNOWN and not unsure:
+                unsure.append(option)
             if nearest is None or len(option.closed_gates) < len(nearest.closed_gates):
                 nearest = option
-    return nearest
+    return unsure or ([nearest] if nearest else [])
 
 
 def _carried(base: Option, names: tuple[str, ...], tool: Tool, facts: Facts) -> bool:

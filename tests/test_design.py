@@ -1,0 +1,72 @@
+"""The house rules that a machine can hold: purity, import budgets, sizes."""
+
+from __future__ import annotations
+
+import ast
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "debugrun"
+PURE = (
+    "request tools facts grants kernel judge plan command report errors symbols inspection procfs selection".split()
+)
+IMPURE_IMPORTS = {"docker", "subprocess", "socket", "requests", "pexpect"}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "data" not in path.parts)
+SECCOMP = sorted((PACKAGE / "seccomp").glob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", [*(PACKAGE / f"{name}.py" for name in PURE), *SECCOMP], ids=lambda path: path.stem)
+def test_the_pure_half_does_not_touch_the_world(path: Path) -> None:
+    assert not imports(path) & IMPURE_IMPORTS
+    assert "os.environ" not in path.read_text()
+
+
+def test_only_the_engine_module_imports_docker() -> None:
+    assert [path.name for path in MODULES if "docker" in imports(path)] == ["engine.py"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import debugrun.plan",
+        "import sys; sys.argv = ['debugrun', '--help']; import debugrun.__main__ as m\ntry: m.main()\nexcept SystemExit: pass",
+    ],
+    ids=["planning", "help"],
+)
+def test_help_and_planning_load_no_heavy_library(code: str) -> None:
+    check = "\nimport sys; print(sorted({'docker', 'pexpect', 'rich', 'requests'} & set(sys.modules)), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=True)
+    assert done.stderr.strip().splitlines()[-1] == "[]"
+
+
+def test_modules_and_functions_stay_small() -> None:
+    lines = {path.name: len(path.read_text().splitlines()) for path in MODULES}
+    assert {name: count for name, count in lines.items() if count > 350} == {}
+    lengths: dict[str, int] = {}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                lengths[f"{path.stem}.{node.name}"] = (node.end_lineno or 0) - node.lineno + 1
+    assert {name: length for name, length in lengths.items() if length > 60} == {}
+    assert statistics.quantiles(lengths.values(), n=10)[-1] <= 30
+
+
+def test_no_more_than_five_runtime_dependencies() -> None:
+    import tomllib
+
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    assert len(project["dependencies"]) <= 5
