@@ -62,7 +62,8 @@ Container = Annotated[
     str, typer.Argument(metavar="CONTAINER", help="name or id", autocompletion=complete_containers, show_default=False)
 ]
 OptionalContainer = Annotated[
-    str, typer.Argument(metavar="[CONTAINER]", help="name or id", autocompletion=complete_containers, show_default=False)
+    str,
+    typer.Argument(metavar="[CONTAINER]", help="name or id", autocompletion=complete_containers, show_default=False),
 ]
 ToolName = Annotated[str, typer.Argument(metavar="TOOL", help="see `debugrun tools`", autocompletion=complete_tools)]
 Pid = Annotated[int | None, typer.Argument(metavar="[PID]", help="as the container counts; without: PID 1")]
@@ -88,6 +89,7 @@ Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard 
 
 @interruptible
 def run_tool(  # noqa: PLR0913 - each is an option of the command line
+    *,
     ctx: typer.Context,
     container: Container,
     pid: Pid = None,
@@ -123,6 +125,7 @@ def run_tool(  # noqa: PLR0913 - each is an option of the command line
 
 @interruptible
 def plan_command(  # noqa: PLR0913 - each is an option of the command line
+    *,
     ctx: typer.Context,
     tool: ToolName,
     container: OptionalContainer = "",
@@ -157,6 +160,7 @@ def plan_command(  # noqa: PLR0913 - each is an option of the command line
 
 @interruptible
 def facts_command(
+    *,
     container: Container,
     pid: Pid = None,
     host_pid: HostPid = None,
@@ -172,6 +176,7 @@ def facts_command(
 
 @interruptible
 def profile_command(
+    *,
     tool: ToolName,
     container: OptionalContainer = "",
     mode: ModeName = None,
@@ -186,6 +191,7 @@ def profile_command(
 
 @interruptible
 def tools_command(
+    *,
     as_json: Json = False,
     vet: Annotated[bool, typer.Option("--vet", help="check every tool file; 125 when one is wrong")] = False,
 ) -> None:
@@ -197,6 +203,7 @@ def tools_command(
 
 @interruptible
 def gc_command(
+    *,
     all_sessions: Annotated[bool, typer.Option("--all", help="also end sessions that are still alive")] = False,
 ) -> None:
     """Remove what a crash left behind, gently: tools are told to detach before their container goes."""
@@ -207,6 +214,7 @@ def gc_command(
 
 @interruptible
 def toolbox_command(
+    *,
     action: Annotated[str, typer.Argument(metavar="build|show", help="build: make the image when it is missing")],
 ) -> None:
     """The image that holds the tools: Debian packages, with or without a registry."""
@@ -222,6 +230,7 @@ def _version(value: bool) -> None:  # noqa: FBT001 - the shape of a Typer callba
 
 
 def _root(
+    *,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and exit")
     ] = False,

@@ -3,33 +3,45 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 
 from debugrun import symbols
 from debugrun.facts import Facts
 from debugrun.grants import Option, Placement
 from debugrun.tools import Mode, Tool
 
+SCRATCH = "/tmp:mode=1777"  # noqa: S108 - a tmpfs of the sidecar's own
 CAPABILITY_COPIES = "/usr/lib/debugrun/caps"
 
 
-def tool_argv(
-    words: tuple[str, ...], option: Option, tool: Tool, mode: Mode, pid: int, args: tuple[str, ...], *, prelude: bool
-) -> tuple[str, ...]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Filling:
+    """What stands in for the placeholders of a tool's commands. `args` are the user's own; () means the mode's."""
+
+    option: Option
+    tool: Tool
+    mode: Mode
+    pid: int
+    args: tuple[str, ...] = ()
+    prelude: bool = True
+
+
+def tool_argv(words: tuple[str, ...], filling: Filling) -> tuple[str, ...]:
     """A command of a tool file with its placeholders filled in.
 
     With a file capability the first word becomes the toolbox's copy that carries it.
     """
-    given = args or option.tool_args or mode.default_args
+    option, pid = filling.option, filling.pid
     argv: list[str] = []
     for word in words:
         if word == "{args}":
-            argv.extend(given)
+            argv.extend(filling.args or option.tool_args or filling.mode.default_args)
         elif word == "{symbols}":
-            argv.extend(symbols.gdb_arguments(pid, prelude=prelude))
+            argv.extend(symbols.gdb_arguments(pid, prelude=filling.prelude))
         else:
             argv.append(word.replace("{pid}", str(pid)))
-    if option.file_capability and argv[0] == tool.binary:
-        argv[0] = copy_path(tool, option)
+    if option.file_capability and argv[0] == filling.tool.binary:
+        argv[0] = copy_path(filling.tool, option)
     return tuple(argv)
 
 
@@ -40,7 +52,8 @@ def copy_path(tool: Tool, option: Option) -> str:
 
 def docker_line(option: Option, tool: Tool, mode: Mode, facts: Facts) -> str:
     """The equivalent `docker run` or `docker exec` line, quoted for a POSIX shell."""
-    argv = tool_argv(mode.command, option, tool, mode, facts.process.pid, (), prelude=False)
+    filling = Filling(option=option, tool=tool, mode=mode, pid=facts.process.pid, prelude=False)
+    argv = tool_argv(mode.command, filling)
     terminal = "-it" if mode.prompt else "-i"
     if option.placement is Placement.HERE:
         words = ["docker", "exec", terminal, "--user", option.user]
@@ -62,5 +75,5 @@ def docker_line(option: Option, tool: Tool, mode: Mode, facts: Facts) -> str:
             words += ["--security-opt", f"seccomp={profile}"]
         else:
             words += ["--security-opt", opt]
-    words += ["--read-only", "--tmpfs", "/tmp:mode=1777", option.image or "IMAGE"]
+    words += ["--read-only", "--tmpfs", SCRATCH, option.image or "IMAGE"]
     return prefix + shlex.join([*words, *argv])

@@ -170,7 +170,7 @@ def _build(kind: object, value: object, where: str) -> object:
         if not isinstance(value, list):
             raise FactsError(f"{where}: expected a list")
         items = typing.get_args(kind)
-        each = [items[0]] * len(value) if len(items) == 2 and items[1] is Ellipsis else list(items)
+        each = [items[0]] * len(value) if items[-1] is Ellipsis else list(items)
         if len(each) != len(value):
             raise FactsError(f"{where}: expected {len(each)} items")
         return tuple(_build(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(each, value, strict=True)))

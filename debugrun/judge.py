@@ -71,7 +71,7 @@ def actor(option: Option, facts: Facts) -> kernel.Actor:
 
 
 def _label(option: Option, facts: Facts) -> str | None:
-    """The AppArmor label of the tool: an exec has the container's (also a privileged one: moby daemon/exec_linux.go)."""
+    """The AppArmor label of the tool; an exec has the container's, a privileged one too (moby daemon/exec_linux.go)."""
     if not facts.engine.apparmor:
         return None
     if option.placement is Placement.HERE:

@@ -72,9 +72,7 @@ def plan(tool: Tool, mode: Mode, facts: Facts, ceiling: Ceiling) -> Plan:
     """The plan for one tool, mode and target. Wider options than the chosen one show what they would cost."""
     found = list(dict.fromkeys(itertools.chain(_sidecars(tool, mode, facts), _here(tool, mode, facts))))
     options = tuple(_by_cost(found, facts))
-    return Plan(
-        tool=tool, mode=mode, facts=facts, ceiling=ceiling, options=options, chosen=_choose(options, ceiling)
-    )
+    return Plan(tool=tool, mode=mode, facts=facts, ceiling=ceiling, options=options, chosen=_choose(options, ceiling))
 
 
 def within(option: Option, ceiling: Ceiling) -> bool:
@@ -307,12 +305,11 @@ def _redundant(option: Option, before: list[Option], facts: Facts) -> bool:
     powers = _powers(option, facts)
     if powers is None:
         return False
-    for other in before:
-        theirs = _powers(other, facts)
-        if other.verdict is Verdict.OPEN and theirs is not None and theirs <= powers:
-            if other.grant is option.grant or theirs == powers:
-                return True
-    return False
+    working = [other for other in before if other.verdict is Verdict.OPEN]
+    return any(
+        theirs is not None and theirs <= powers and (other.grant is option.grant or theirs == powers)
+        for other, theirs in ((other, _powers(other, facts)) for other in working)
+    )
 
 
 def _powers(option: Option, facts: Facts) -> frozenset[str] | None:
@@ -322,7 +319,9 @@ def _powers(option: Option, facts: Facts) -> frozenset[str] | None:
     _, profile = judging.base_profile(option, facts)
     calls = set(option.opened_calls)
     for name in option.cap_add:
-        calls |= {c for c in ("perf_event_open", "bpf") if profile and judging.allows(profile, c, frozenset({name}), facts)}
+        calls |= {
+            c for c in ("perf_event_open", "bpf") if profile and judging.allows(profile, c, frozenset({name}), facts)
+        }
     root = {"uid 0"} if _escalates(option, facts) else set()
     return frozenset(_beyond(option, facts)) | calls | root
 

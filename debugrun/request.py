@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from debugrun.errors import UsageError
@@ -25,7 +25,7 @@ class Request:
     host_pid: int | None = None
     comm: str | None = None
     args: tuple[str, ...] = ()
-    ceiling: Ceiling = Ceiling()
+    ceiling: Ceiling = field(default_factory=Ceiling)
     image: str | None = None
     duration: int | None = None
     detach_keys: str = "ctrl-p,ctrl-q"

@@ -13,9 +13,21 @@ from debugrun import report, tools
 from debugrun.plan import Plan, plan
 from debugrun.request import ceiling
 
-DOCKER_DEFAULT = tuple(
-    "AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD NET_BIND_SERVICE NET_RAW "
-    "SETFCAP SETGID SETPCAP SETUID SYS_CHROOT".split()
+DOCKER_DEFAULT = (
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "NET_RAW",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
 )
 NOBODYS_FOLDER = Path("/nonexistent")
 
@@ -80,7 +92,9 @@ def as_toml(expected: Mapping[str, object]) -> str:
     lines = ["[expect]"]
     for key, value in expected.items():
         if isinstance(value, list):
-            lines.append(f"{key} = [" + "".join(f"\n    {json.dumps(item)}," for item in value) + ("\n]" if value else "]"))
+            lines.append(
+                f"{key} = [" + "".join(f"\n    {json.dumps(item)}," for item in value) + ("\n]" if value else "]")
+            )
         else:
             lines.append(f"{key} = {json.dumps(value)}")
     return "\n".join(lines) + "\n"

@@ -6,14 +6,28 @@ import ast
 import statistics
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "debugrun"
-PURE = (
-    "request tools facts grants kernel judge plan command report errors symbols inspection procfs selection".split()
-)
+PURE = [
+    "request",
+    "tools",
+    "facts",
+    "grants",
+    "kernel",
+    "judge",
+    "plan",
+    "command",
+    "report",
+    "errors",
+    "symbols",
+    "inspection",
+    "procfs",
+    "selection",
+]
 IMPURE_IMPORTS = {"docker", "subprocess", "socket", "requests", "pexpect"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "data" not in path.parts)
 SECCOMP = sorted((PACKAGE / "seccomp").glob("*.py"))
@@ -43,7 +57,10 @@ def test_only_the_engine_module_imports_docker() -> None:
     "code",
     [
         "import debugrun.plan",
-        "import sys; sys.argv = ['debugrun', '--help']; import debugrun.__main__ as m\ntry: m.main()\nexcept SystemExit: pass",
+        (
+            "import sys; sys.argv = ['debugrun', '--help']; import debugrun.__main__ as m\n"
+            "try: m.main()\nexcept SystemExit: pass"
+        ),
     ],
     ids=["planning", "help"],
 )
@@ -66,7 +83,5 @@ def test_modules_and_functions_stay_small() -> None:
 
 
 def test_no_more_than_five_runtime_dependencies() -> None:
-    import tomllib
-
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     assert len(project["dependencies"]) <= 5

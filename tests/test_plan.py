@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from debugrun.grants import Grant, Verdict
 from tests import cases
 
 GOLDEN = sorted((Path(__file__).parent / "plans").glob("*/*.toml"))

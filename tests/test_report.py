@@ -7,6 +7,7 @@ import json
 import pytest
 
 from debugrun import report
+from debugrun.grants import Layer
 from tests import cases
 
 UID_1000 = {"uids": [1000] * 4, "gids": [1000] * 4, "permitted": []}
@@ -65,8 +66,6 @@ def test_the_plan_as_text_ends_with_a_line_to_paste(tool: str) -> None:
 
 
 def test_a_refuted_option_is_recorded_and_the_next_one_taken() -> None:
-    from debugrun.grants import Layer
-
     first = cases.decide({"tool": "gdb", "facts": {"process": {"dumpable": "null"}}})
     assert first.option is not None
     second = first.refute(Layer.PTRACE, "ptrace: Operation not permitted.")
