@@ -12,9 +12,11 @@ from debugrun.errors import DebugrunError
 def main() -> None:
     """Run the command line and exit with its status."""
     words, tool_args = cli.split(sys.argv[1:])
-    completing = "_DEBUGRUN_COMPLETE" in os.environ
+    # While the shell completes, the line typed so far is in the environment: Typer's completion protocol.
+    typed = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS")
     try:
-        cli.application([] if completing else words)(args=words, obj=tool_args, prog_name="debugrun")
+        app = cli.application(typed.split()[1:] if typed else words, completing=bool(typed))
+        app(args=words, obj=tool_args, prog_name="debugrun")
     except DebugrunError as error:
         print(f"debugrun: {error.message}", file=sys.stderr)
         if error.hint:

@@ -10,9 +10,8 @@ from typing import Annotated
 
 import typer
 
-from debugrun import __version__, tools
+from debugrun import __version__, catalog
 from debugrun.errors import EXIT_INTERRUPT
-from debugrun.request import Request, ceiling
 
 EPILOG = "Exit status as docker run: the tool's own; 125 debugrun failed; 126 refused; 127 no such tool; 130 Ctrl-C."
 EXAMPLES = """Put a debug tool on a process in a container with the least privilege that works.
@@ -35,7 +34,7 @@ def tool_folder() -> Path:
 
 def complete_tools(incomplete: str) -> list[str]:
     """Tool names for the shell."""
-    return [name for name in tools.names(tool_folder()) if name.startswith(incomplete)]
+    return [name for name in catalog.names(tool_folder()) if name.startswith(incomplete)]
 
 
 def complete_containers(incomplete: str) -> list[str]:
@@ -105,6 +104,7 @@ def run_tool(  # noqa: PLR0913 - each is an option of the command line
 ) -> None:
     """Run a tool on a process; shared by the commands of all tools."""
     from debugrun import session  # noqa: PLC0415 - imports the engine's client
+    from debugrun.request import Request, ceiling  # noqa: PLC0415
 
     request = Request(
         tool=str(ctx.info_name),
@@ -142,6 +142,7 @@ def plan_command(  # noqa: PLR0913 - each is an option of the command line
 ) -> None:
     """Show the decision without doing it: what would be taken, what was too narrow and why, the docker line."""
     from debugrun import session  # noqa: PLC0415 - imports the engine's client
+    from debugrun.request import Request, ceiling  # noqa: PLC0415
 
     request = Request(
         tool=tool,
@@ -169,6 +170,7 @@ def facts_command(
 ) -> None:
     """Show what was observed of the engine, the host, the container and the process; never a secret."""
     from debugrun import session  # noqa: PLC0415 - imports the engine's client
+    from debugrun.request import Request  # noqa: PLC0415
 
     request = Request(tool="", container=container, pid=pid, host_pid=host_pid, comm=name)
     session.show_facts(request, as_json=as_json)
@@ -248,27 +250,37 @@ VERBS: dict[str, Callable[..., None]] = {
 }
 
 
-def application(argv: list[str]) -> typer.Typer:
+def application(argv: list[str], *, completing: bool = False) -> typer.Typer:
     """The application for this command line.
 
-    A known tool as first word gets its own command only: its file is the only one read. Help and completion see
-    the commands of all tools. Raises ToolError: a first word that is neither a tool nor a verb, or a bad file.
+    A known tool as first word gets its own command only: its file is the only one read. Without one, for help, all
+    are listed. Raises ToolError: a first word that is neither a tool nor a verb, or a bad file.
     """
-    app = typer.Typer(
-        name="debugrun", help=EXAMPLES, epilog=EPILOG, no_args_is_help=True, rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-    )  # fmt: skip
+    app = typer.Typer(name="debugrun", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.callback(help=EXAMPLES, epilog=EPILOG)(_root)
     word = next((each for each in argv if not each.startswith("-")), None)
     folder = tool_folder()
-    wanted = tools.names(folder) if word is None else () if word in VERBS else (word,)
-    custom = _tool_file(argv)
-    for name in wanted:
-        tool = tools.load_file(custom) if custom and name == custom.stem else tools.load(name, folder)
-        app.command(name, help=tool.summary, epilog=EPILOG, rich_help_panel="Tools")(run_tool)
+    if completing and word not in {*VERBS, *catalog.names(folder)}:
+        word = None  # half a name
+    if word is None:
+        for name in catalog.names(folder):
+            app.command(name, help=catalog.summary(name, folder))(_listed)
+    elif word not in VERBS:
+        app.command(word, help=_known(word, folder, _tool_file(argv)), epilog=EPILOG)(run_tool)
     for name, function in VERBS.items():
-        app.command(name)(function)
+        app.command(name, help=function.__doc__)(_listed if word is None else function)
     return app
+
+
+def _listed() -> None:
+    """Stand in for a command where only its name and help are shown: building options costs 3 ms a command."""
+
+
+def _known(name: str, folder: Path, custom: Path | None) -> str:
+    """The summary of a tool whose file is right. Raises ToolError."""
+    from debugrun import tools  # noqa: PLC0415 - help need not read whole files
+
+    return (tools.load_file(custom) if custom and custom.stem == name else tools.load(name, folder)).summary
 
 
 def _tool_file(argv: list[str]) -> Path | None:

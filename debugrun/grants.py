@@ -56,6 +56,14 @@ class Layer(enum.Enum):
     ENGINE = "engine"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ceiling:
+    """What a person allowed: the widest grant, and the only placement when one was named."""
+
+    grant: Grant = Grant.SECCOMP
+    via: Placement | None = None
+
+
 # Capabilities that open the machine rather than one facility of it: capabilities(7) calls SYS_ADMIN
 # "overloaded"; the others load code into the kernel, write raw devices or replace any file's owner check.
 BROAD_CAPABILITIES = frozenset({"SYS_ADMIN", "SYS_MODULE", "SYS_RAWIO", "SYS_BOOT"})

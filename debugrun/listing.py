@@ -6,13 +6,13 @@ import json
 import sys
 from pathlib import Path
 
-from debugrun import tools
+from debugrun import catalog, tools
 from debugrun.errors import EXIT_FAILED, ToolError
 
 
 def show(folder: Path, *, as_json: bool) -> int:
     """Print every tool with its modes; returns the exit status."""
-    found = [tools.load(name, folder) for name in tools.names(folder)]
+    found = [tools.load(name, folder) for name in catalog.names(folder)]
     if as_json:
         rows = [
             {"name": tool.name, "summary": tool.summary, "modes": {m.name: m.summary for m in tool.modes}}
@@ -37,7 +37,7 @@ def show(folder: Path, *, as_json: bool) -> int:
 def vet(folder: Path) -> int:
     """Check every tool file, the user's own and the shipped ones; one line for each that is wrong."""
     wrong = checked = 0
-    for place in tools.directories(folder):
+    for place in catalog.directories(folder):
         for path in sorted(place.glob("*.toml")) if place.is_dir() else ():
             checked += 1
             try:

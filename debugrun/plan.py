@@ -15,19 +15,11 @@ from debugrun import judge as judging
 from debugrun import kernel
 from debugrun.command import docker_line
 from debugrun.facts import Facts
-from debugrun.grants import BROAD_CAPABILITIES, Grant, Layer, Option, Placement, Verdict
+from debugrun.grants import BROAD_CAPABILITIES, Ceiling, Grant, Layer, Option, Placement, Verdict
 from debugrun.tools import Mode, Tool
 
 # Capabilities that open a blocked call in an engine's default profile, narrow before wide.
 _CALL_OPENERS = ("SYS_PTRACE", "PERFMON", "BPF", "SYSLOG", "SYS_ADMIN")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ceiling:
-    """What a person allowed: the widest grant, and the only placement when one was named."""
-
-    grant: Grant = Grant.SECCOMP
-    via: Placement | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from debugrun.errors import UsageError
-from debugrun.grants import Grant, Placement
-from debugrun.plan import Ceiling
+from debugrun.grants import Ceiling, Grant, Placement
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

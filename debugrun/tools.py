@@ -10,9 +10,9 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
+from debugrun import catalog
 from debugrun.errors import ToolError
 from debugrun.grants import Layer
 
@@ -284,27 +284,15 @@ def _need(reader: _Reader) -> Need:
     return need
 
 
-def directories(user_directory: Path | None) -> tuple[Path, ...]:
-    """Where tool files are looked up, in order: the user's own first."""
-    shipped = Path(str(resources.files("debugrun") / "data" / "tools"))
-    return (user_directory, shipped) if user_directory else (shipped,)
-
-
-def names(user_directory: Path | None = None) -> tuple[str, ...]:
-    """The names of all tools that have a file, sorted; reads no file."""
-    found = {path.stem for folder in directories(user_directory) if folder.is_dir() for path in folder.glob("*.toml")}
-    return tuple(sorted(found))
-
-
 def load(name: str, user_directory: Path | None = None) -> Tool:
     """The tool of that name. Raises ToolError: `no-such-tool` with near names, or `bad-tool-file`."""
     import difflib  # noqa: PLC0415 - only on the way to an error, and costs 3 ms
 
-    for folder in directories(user_directory):
+    for folder in catalog.directories(user_directory):
         path = folder / f"{name}.toml"
         if NAME.fullmatch(name) and path.is_file():
             return load_file(path)
-    near = difflib.get_close_matches(name, names(user_directory), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, catalog.names(user_directory), n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? `debugrun tools` lists all" if near else "`debugrun tools` lists them"
     raise ToolError("no-such-tool", f"no data file for tool {name!r}", hint)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from debugrun import kernel, tools
+from debugrun import catalog, kernel, tools
 from debugrun.errors import ToolError
 from tests.cases import NOBODYS_FOLDER
 
@@ -25,7 +25,7 @@ why = "look"
 """
 
 
-@pytest.mark.parametrize("name", tools.names())
+@pytest.mark.parametrize("name", catalog.names())
 def test_a_shipped_tool_is_right(name: str) -> None:
     tool = tools.load(name, NOBODYS_FOLDER)
     assert tool.name == name
@@ -33,7 +33,7 @@ def test_a_shipped_tool_is_right(name: str) -> None:
 
 
 def test_the_tools_that_are_promised_are_shipped() -> None:
-    assert {"gdb", "strace", "perf", "gdbserver", "ltrace", "py-spy", "tcpdump"} <= set(tools.names())
+    assert {"gdb", "strace", "perf", "gdbserver", "ltrace", "py-spy", "tcpdump"} <= set(catalog.names())
 
 
 def test_every_gate_has_a_rule() -> None:
@@ -68,7 +68,7 @@ def test_a_users_own_file_goes_first(tmp_path: Path) -> None:
     (tmp_path / "gdb.toml").write_text(GOOD.replace("peek", "gdb").replace("look once", "mine"))
     (tmp_path / "peek.toml").write_text(GOOD)
     assert tools.load("gdb", tmp_path).mode(None).summary == "mine"
-    assert "peek" in tools.names(tmp_path)
+    assert "peek" in catalog.names(tmp_path)
 
 
 def test_an_unknown_tool_offers_near_names() -> None:
