@@ -1,0 +1,361 @@
+"""The container engine, as few thin calls: the only module that imports docker-py.
+
+Answers are the API's own JSON. Every failure becomes a DebugrunError that says which endpoint, what it was asked
+for, why it said no, and what to type next (`refusals` holds the texts).
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from debugrun import refusals
+from debugrun.errors import EngineError, UsageError
+from debugrun.stream import Stream
+
+if TYPE_CHECKING:
+    from docker import APIClient
+    from docker.context import Context
+    from docker.tls import TLSConfig
+
+Json = Mapping[str, object]
+
+FLOOR = "1.39"  # Docker 18.09, the oldest whose default seccomp profile is known
+TIMEOUT = 60.0  # seconds for one answer; hijacked streams have none
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Endpoint:
+    """Where the engine is, and who said so: both are named by every error about reaching it."""
+
+    url: str
+    origin: str  # "DOCKER_HOST", "context NAME", "the default socket", "as asked"
+
+    def __str__(self) -> str:
+        return f"the engine at {self.url} ({self.origin})"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sidecar:
+    """A container that joins the PID namespace of `target` and waits on its standard input.
+
+    `network` is "none" or "target"; `memory` is in bytes; `stop_timeout` is what `docker stop` waits, in seconds.
+    """
+
+    name: str
+    target: str
+    image: str
+    command: Sequence[str]
+    user: str
+    labels: Mapping[str, str]
+    cap_add: Sequence[str]
+    cap_drop: Sequence[str]
+    security_opt: Sequence[str]
+    privileged: bool
+    network: str
+    memory: int
+    pids: int
+    stop_timeout: int
+    userns_mode: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileStat:
+    """A file in a container. `mode` has Go's bits above the nine of permission; `link_target` is "" or a path.
+
+    The engine resolves the directories of the path in the container, not a link in its last part.
+    """
+
+    name: str
+    size: int
+    mode: int
+    link_target: str
+
+
+class Engine:
+    """One engine in reach. Close it, or use it as a context manager."""
+
+    def __init__(self, client: APIClient, endpoint: Endpoint, version: Json) -> None:
+        self._client = client
+        self._version = version
+        self.endpoint = endpoint
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._client.close()
+
+    def version(self) -> Json:
+        """GET /version, as it was answered when connecting: costs nothing."""
+        return self._version
+
+    def info(self) -> Json:
+        """GET /info."""
+        with self._asking("tell about itself"):
+            info: Json = self._client.info()
+            return info
+
+    def inspect_container(self, ref: str) -> Json:
+        """GET /containers/REF/json; `ref` is a name, an id or a prefix of one that only one container has."""
+        with self._asking("describe the container", ref):
+            container: Json = self._client.inspect_container(ref)
+            return container
+
+    def list_containers(self, *, everything: bool = False, labels: Sequence[str] = ()) -> list[Json]:
+        """GET /containers/json: the running ones, or all; `labels` are KEY or KEY=VALUE, all of which match."""
+        filters = {"label": list(labels)} if labels else None
+        with self._asking("list containers"):
+            return list(self._client.containers(all=everything, filters=filters))
+
+    def container_names(self, *, everything: bool = False) -> tuple[str, ...]:
+        """Names as people type them, sorted."""
+        names: list[str] = []
+        for each in self.list_containers(everything=everything):
+            found = each.get("Names")
+            if isinstance(found, list):
+                names.extend(str(name).removeprefix("/") for name in found)
+        return tuple(sorted(names))
+
+    def inspect_image(self, ref: str) -> Json:
+        """GET /images/REF/json. Raises EngineError `no-such-image`."""
+        with self._asking("describe the image", ref):
+            image: Json = self._client.inspect_image(ref)  # type: ignore[no-untyped-call]
+            return image
+
+    def top(self, container: str) -> Json:
+        """GET /containers/ID/top: the engine host's ps, so PIDs are the host's (Podman: the container's)."""
+        with self._asking("list the processes of", container):
+            return self._client.top(container)
+
+    def archive_stat(self, container: str, path: str) -> FileStat | None:
+        """What a path of the container's file system is; None when there is none. Runs nothing in it.
+
+        HEAD /containers/ID/archive, which docker-py does not have: its get_archive makes a tar of the file.
+        """
+        with self._asking("look for a file in", container):
+            address = f"{self._client.base_url}/v{self._client.api_version}/containers/{container}/archive"
+            answer = self._client.head(address, params={"path": path}, timeout=TIMEOUT)
+            if answer.status_code in {400, 404, 500}:  # 400, 500 (20.10): a part of the path is no directory
+                return None
+            answer.raise_for_status()
+            told = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
+            return FileStat(
+                name=str(told["name"]),
+                size=int(told["size"]),
+                mode=int(told["mode"]),
+                link_target=str(told.get("linkTarget", "")),
+            )
+
+    def create_sidecar(self, sidecar: Sidecar) -> str:
+        """POST /containers/create; the new container's id. It removes itself when it ends, not when it never ran.
+
+        NetworkDisabled gives it an empty network namespace of its own; the engine's `none` network would do the
+        same 70 ms later. No log is written: the tool's output may hold the target's memory.
+        """
+        from docker.types import LogConfig  # noqa: PLC0415 - loaded by connect() already
+
+        with self._asking("create a container from the image", sidecar.image):
+            host = self._client.create_host_config(
+                auto_remove=True,
+                cap_add=list(sidecar.cap_add),
+                cap_drop=list(sidecar.cap_drop),
+                init=False,
+                log_config=LogConfig(type="none"),
+                mem_limit=sidecar.memory,
+                network_mode=f"container:{sidecar.target}" if sidecar.network == "target" else None,
+                pid_mode=f"container:{sidecar.target}",
+                pids_limit=sidecar.pids,
+                privileged=sidecar.privileged,
+                read_only=True,
+                security_opt=list(sidecar.security_opt),
+                tmpfs={"/tmp": "mode=1777,size=1g"},  # noqa: S108 - the sidecar's own, gone with it
+                userns_mode=sidecar.userns_mode or None,
+            )
+            created = self._client.create_container(
+                sidecar.image,
+                entrypoint=[sidecar.command[0]],
+                command=list(sidecar.command[1:]),
+                environment={"HOME": "/tmp"},  # noqa: S108 - the only place that it can write to
+                healthcheck={"test": ["NONE"]},
+                host_config=host,
+                labels=dict(sidecar.labels),
+                name=sidecar.name,
+                network_disabled=sidecar.network == "none",
+                stdin_open=True,
+                stop_timeout=sidecar.stop_timeout,
+                use_config_proxy=False,
+                user=sidecar.user,
+                working_dir="/tmp",  # noqa: S108 - tools write their files to the working directory
+            )
+            return str(created["Id"])
+
+    def attach(self, container: str) -> Stream:
+        """POST /containers/ID/attach: its standard input, output and error, multiplexed. May precede the start."""
+        with self._asking("attach to", container):
+            wanted = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+            return Stream(self._client.attach_socket(container, params=wanted))
+
+    def start(self, container: str) -> None:
+        """POST /containers/ID/start."""
+        with self._asking("start", container):
+            self._client.start(container)
+
+    def exec_create(  # noqa: PLR0913 - the API's own
+        self,
+        container: str,
+        argv: Sequence[str],
+        *,
+        user: str,
+        tty: bool = False,
+        privileged: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> str:
+        """POST /containers/ID/exec; the exec's id. Raises UsageError for an argument that JSON cannot carry."""
+        for number, word in enumerate(argv):
+            try:
+                word.encode()
+            except UnicodeEncodeError:
+                raise UsageError(
+                    "argument-not-utf8",
+                    f"argument {number} of the tool, {os.fsencode(word)!r}, is not UTF-8, and the engine's API is JSON",
+                    "give that path by a UTF-8 name, or by a link with one",
+                ) from None
+        with self._asking("run a command in", container):
+            created = self._client.exec_create(
+                container,
+                list(argv),
+                stdin=True,
+                tty=tty,
+                privileged=privileged,
+                user=user,
+                environment=dict(environment) if environment else None,
+                detach_keys=NO_DETACH_KEYS if tty else None,
+            )
+            return str(created["Id"])
+
+    def exec_start(self, exec_id: str, *, tty: bool = False) -> Stream:
+        """POST /exec/ID/start: the connection becomes its standard input and output (no TTY: multiplexed)."""
+        with self._asking("start a command"):
+            return Stream(self._client.exec_start(exec_id, tty=tty, socket=True))
+
+    def exec_inspect(self, exec_id: str) -> Json:
+        """GET /exec/ID/json. ExitCode may be null for some milliseconds after the stream has ended."""
+        with self._asking("describe a command"):
+            return self._client.exec_inspect(exec_id)
+
+    def resize(self, exec_id: str, *, rows: int, columns: int) -> None:
+        """POST /exec/ID/resize: the size of its TTY."""
+        with self._asking("resize a terminal"):
+            self._client.exec_resize(exec_id, height=rows, width=columns)
+
+    def wait(self, container: str) -> int:
+        """POST /containers/ID/wait: its exit status, once it has ended."""
+        with self._asking("wait for", container):
+            return int(self._client.wait(container)["StatusCode"])
+
+    def stop(self, container: str, *, timeout: int) -> None:
+        """POST /containers/ID/stop: TERM, then KILL after `timeout` seconds. No error when it is not running."""
+        with self._asking("stop", container):
+            self._client.stop(container, timeout=timeout)
+
+    def kill(self, container: str, signal: str) -> None:
+        """POST /containers/ID/kill with a signal's name: reaches the main process only."""
+        with self._asking("signal", container):
+            self._client.kill(container, signal=signal)
+
+    def remove(self, container: str, *, force: bool = False) -> None:
+        """DELETE /containers/ID with its anonymous volumes; never force one that runs: KILL strikes its tool."""
+        with self._asking("remove", container):
+            self._client.remove_container(container, force=force, v=True)
+
+    @contextlib.contextmanager
+    def _asking(self, doing: str, ref: str = "") -> Iterator[None]:
+        with _translated(self.endpoint, doing, ref):
+            yield
+
+
+# A sequence that no terminal sends. The engine would take its own default, ctrl-p,ctrl-q, out of what the user
+# types and hold back each lone ctrl-p, which readline uses; ours are looked for on this side.
+NO_DETACH_KEYS = "ctrl-^,ctrl-^,ctrl-^,ctrl-^,ctrl-^,ctrl-^,ctrl-^,ctrl-^"
+
+
+def connect(base_url: str | None = None, *, timeout: float = TIMEOUT) -> Engine:
+    """The engine of `base_url`, else of DOCKER_HOST, else of the current Docker context, else the default socket.
+
+    One round trip: docker-py would ask for the version to negotiate the API's and throw the answer away.
+    Raises EngineError: not reachable (by its cause), or too old.
+    """
+    from docker import APIClient  # noqa: PLC0415 - 130 ms: only when there is something to ask
+
+    endpoint, url, tls = _resolve(base_url)
+    with _translated(endpoint, "answer"):
+        client = APIClient(url, version=FLOOR, timeout=int(timeout), tls=tls or False, use_ssh_client=True)
+        answer = client.version(api_version=False)
+    found = str(answer.get("ApiVersion", "0"))
+    if _number(found) < _number(FLOOR):
+        client.close()
+        raise EngineError(
+            "engine-too-old",
+            f"{endpoint} speaks API {found}, at least {FLOOR} is needed (Docker 18.09)",
+            "update the engine, or name another one in DOCKER_HOST",
+        )
+    # The only way to negotiate without a second request.
+    client._version = found  # type: ignore[attr-defined]  # noqa: SLF001
+    return Engine(client, endpoint, answer)
+
+
+def _resolve(base_url: str | None) -> tuple[Endpoint, str | None, TLSConfig | None]:
+    """Where to connect, docker-py's URL and TLS settings for it, by docker-py's own rules and order.
+
+    docker-py takes the default socket for a context that does not exist; another engine than the one asked for is
+    worse than none.
+    """
+    from docker.context import ContextAPI  # noqa: PLC0415 - loaded by connect() already
+    from docker.utils import kwargs_from_env  # noqa: PLC0415 - loaded by connect() already
+
+    if base_url is not None:
+        return Endpoint(url=base_url, origin="as asked"), base_url, None
+    with _translated(Endpoint(url="?", origin="DOCKER_TLS_VERIFY, DOCKER_CERT_PATH"), "configure"):
+        options = kwargs_from_env()
+        if "base_url" in options:
+            url = options["base_url"]
+            return Endpoint(url=url, origin="DOCKER_HOST"), url, options.get("tls")
+        named = os.environ.get("DOCKER_CONTEXT")
+        context: Context | None = ContextAPI.get_context(named)
+        if context is None:
+            raise EngineError("no-such-context", f"no Docker context {named or 'as configured'}", "docker context ls")
+        chosen = ContextAPI.kwargs_from_context()
+    origin = "the default socket" if context.Name == "default" else f"context {context.Name}"
+    endpoint = Endpoint(url=chosen.get("base_url", "unix:///var/run/docker.sock"), origin=origin)
+    return endpoint, chosen.get("base_url"), chosen.get("tls", options.get("tls"))
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+@contextlib.contextmanager
+def _translated(endpoint: Endpoint, doing: str, ref: str = "") -> Iterator[None]:
+    """docker-py's and requests' errors, as ours."""
+    from docker.errors import APIError, DockerException  # noqa: PLC0415 - loaded by connect() already
+    from requests.exceptions import HTTPError, RequestException  # noqa: PLC0415 - loaded by connect() already
+
+    try:
+        yield
+    except APIError as error:
+        text = str(error.explanation or error)
+        raise refusals.refused(error.status_code or 0, text, str(endpoint), doing, ref) from error
+    except HTTPError as error:
+        raise refusals.refused(error.response.status_code, error.response.text, str(endpoint), doing, ref) from error
+    except (DockerException, RequestException, OSError) as error:
+        raise refusals.unreachable(error, str(endpoint)) from error

@@ -1,0 +1,253 @@
+"""One duplex byte stream over the four kinds of connection that docker-py hands out after an upgrade.
+
+Plain sockets (unix, tcp) come wrapped in socket.SocketIO, TLS as ssl.SSLSocket, ssh as docker-py's SSHSocket (the
+ssh client's pipes) or as a paramiko Channel. Nothing here blocks: `receive` and `send` say what was possible, and
+the caller polls. Bytes that arrived together with the HTTP answer's head lie in the response's buffer, where
+docker-py forgets them; they come out first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import ssl
+import time
+from typing import Protocol, cast
+
+CHUNK = 65536
+
+
+class LostError(ConnectionError):
+    """The connection to the engine broke; an orderly end is no error."""
+
+
+class _Connection(Protocol):
+    """What each kind of connection offers. None: nothing now; b"": the end."""
+
+    read_fd: int
+    write_fd: int | None  # None: cannot be polled for writing
+
+    def receive(self) -> bytes | None: ...
+    def send(self, data: bytes | memoryview) -> int: ...
+    def close_write(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Socket:
+    """A plain or a TLS socket."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._socket.settimeout(0)
+        self.read_fd = connection.fileno()
+        self.write_fd: int | None = self.read_fd
+
+    def receive(self) -> bytes | None:
+        try:
+            return self._socket.recv(CHUNK)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+        except ssl.SSLEOFError:
+            return b""
+
+    def send(self, data: bytes | memoryview) -> int:
+        try:
+            return self._socket.send(data)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return 0
+
+    def close_write(self) -> None:
+        # Not SSLSocket.shutdown: that throws the TLS state away, with what is still to be read.
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_WR)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        self._socket.close()
+
+
+class _Pipes:
+    """The two pipes of an ssh client that runs `docker system dial-stdio`."""
+
+    def __init__(self, read_fd: int, write_fd: int) -> None:
+        self.read_fd = os.dup(read_fd)
+        self.write_fd: int | None = os.dup(write_fd)
+        os.set_blocking(self.read_fd, False)
+        os.set_blocking(self.write_fd, False)
+
+    def receive(self) -> bytes | None:
+        try:
+            return os.read(self.read_fd, CHUNK)
+        except BlockingIOError:
+            return None
+
+    def send(self, data: bytes | memoryview) -> int:
+        if self.write_fd is None:
+            raise BrokenPipeError
+        try:
+            return os.write(self.write_fd, data)
+        except BlockingIOError:
+            return 0
+
+    def close_write(self) -> None:
+        if self.write_fd is not None:
+            os.close(self.write_fd)
+            self.write_fd = None
+
+    def close(self) -> None:
+        self.close_write()
+        os.close(self.read_fd)
+
+
+class _ChannelLike(Protocol):
+    """The part of paramiko.Channel that is used."""
+
+    def fileno(self) -> int: ...
+    def settimeout(self, timeout: float) -> None: ...
+    def recv(self, nbytes: int) -> bytes: ...
+    def send(self, data: bytes) -> int: ...
+    def shutdown_write(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Channel:
+    """A paramiko channel: can be polled for reading only."""
+
+    def __init__(self, channel: _ChannelLike) -> None:
+        self._channel = channel
+        self._channel.settimeout(0)
+        self.read_fd = channel.fileno()
+        self.write_fd: int | None = None
+
+    def receive(self) -> bytes | None:
+        try:
+            return self._channel.recv(CHUNK)
+        except TimeoutError:
+            return None
+
+    def send(self, data: bytes | memoryview) -> int:
+        try:
+            return self._channel.send(bytes(data))
+        except TimeoutError:
+            return 0
+
+    def close_write(self) -> None:
+        self._channel.shutdown_write()
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+class Stream:
+    """A connection that has become a byte stream.
+
+    `read_fd` and `write_fd` (None: try again by time) are for polling; look at `ready` before that, since a buffer
+    may hold bytes that no poll reports.
+    """
+
+    def __init__(self, raw: object) -> None:
+        """`raw` is what docker-py returned; it stays referenced, since its response closes the connection."""
+        self._raw = raw
+        self._closed = False
+        self._connection, self._early = _normalised(raw)
+
+    @property
+    def read_fd(self) -> int:
+        """The descriptor to poll for reading."""
+        return self._connection.read_fd
+
+    @property
+    def write_fd(self) -> int | None:
+        """The descriptor to poll for writing, where there is one."""
+        return self._connection.write_fd
+
+    @property
+    def ready(self) -> bool:
+        """Whether bytes can be had without polling."""
+        sock = getattr(self._connection, "_socket", None)
+        return bool(self._early) or (isinstance(sock, ssl.SSLSocket) and not self._closed and sock.pending() > 0)
+
+    def receive(self) -> bytes | None:
+        """What has arrived: None for nothing yet, b"" for the end. Raises LostError."""
+        if self._early:
+            data, self._early = self._early, b""
+            return data
+        try:
+            return self._connection.receive()
+        except OSError as error:
+            raise LostError(str(error)) from error
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Send what fits now; how many bytes that was. Raises LostError."""
+        try:
+            return self._connection.send(data)
+        except OSError as error:
+            raise LostError(str(error)) from error
+
+    def send_all(self, data: bytes, *, timeout: float = 10.0) -> None:
+        """Send few bytes, waiting for room. Raises LostError, also after `timeout` seconds."""
+        rest = memoryview(data)
+        deadline = time.monotonic() + timeout
+        while rest:
+            sent = self.send(rest)
+            rest = rest[sent:]
+            if rest and not sent:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise LostError("the engine takes no more input")
+                self._await_room(min(left, 1.0))
+
+    def _await_room(self, seconds: float) -> None:
+        if self.write_fd is None:
+            time.sleep(min(seconds, 0.02))
+        else:
+            select.select([], [self.write_fd], [], seconds)
+
+    def wait(self, timeout: float) -> bool:
+        """Whether something can be received within `timeout` seconds."""
+        if self.ready:
+            return True
+        poller = select.poll()
+        poller.register(self.read_fd, select.POLLIN)
+        return bool(poller.poll(max(0.0, timeout) * 1000))
+
+    def close_write(self) -> None:
+        """Tell the other side that no more comes; what it sends can still be received."""
+        if not self._closed:
+            self._connection.close_write()
+
+    def close(self) -> None:
+        """Close it; twice does no harm."""
+        if not self._closed:
+            self._closed = True
+            self._connection.close()
+
+
+def _normalised(raw: object) -> tuple[_Connection, bytes]:
+    """The connection below docker-py's object, and the bytes that its response has buffered."""
+    buffer = getattr(getattr(getattr(getattr(raw, "_response", None), "raw", None), "_fp", None), "fp", None)
+    process = getattr(raw, "proc", None)
+    if process is not None:  # SSHSocket: an unconnected socket.socket that owns an ssh client
+        connection: _Connection = _Pipes(process.stdout.fileno(), process.stdin.fileno())
+        os.set_blocking(process.stdout.fileno(), False)  # for the peek
+        return connection, _peek(buffer)
+    plain = getattr(raw, "_sock", raw)
+    if isinstance(plain, socket.socket):
+        connection = _Socket(plain)
+        return connection, _peek(buffer)
+    early = bytes(getattr(buffer, "_rbuffer", b""))  # paramiko's own file object
+    return _Channel(cast("_ChannelLike", raw)), early
+
+
+def _peek(buffer: object) -> bytes:
+    """What a BufferedReader holds; its connection does not block, so an empty one gives nothing."""
+    peek = getattr(buffer, "peek", None)
+    if peek is None:
+        return b""
+    try:
+        return bytes(peek())
+    except (OSError, ValueError):
+        return b""
