@@ -1,0 +1,51 @@
+"""Runs inside the toolbox image while it is built, with the image's own Python.
+
+Arguments: one COPY=BINARY=MASK for each copy of a tool that is to carry capabilities: the copy's path, the binary's
+name, and the capabilities as a bit mask in hexadecimal. A binary that the image lacks is skipped.
+"""
+
+from __future__ import annotations
+
+import compileall
+import os
+import shutil
+import struct
+import sys
+from pathlib import Path
+
+# include/uapi/linux/capability.h: VFS_CAP_REVISION_2 | VFS_CAP_FLAGS_EFFECTIVE, then permitted and inheritable,
+# lower and upper halves, little endian.
+REVISION_AND_EFFECTIVE = 0x02000001
+
+
+def copy_with_capabilities(copy: Path, binary: str, mask: int) -> None:
+    """A copy of the binary that carries exactly these capabilities, permitted and effective."""
+    source = shutil.which(binary)
+    if source is None:
+        return
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, copy)
+    copy.chmod(0o755)
+    value = struct.pack("<5I", REVISION_AND_EFFECTIVE, mask & 0xFFFFFFFF, 0, mask >> 32, 0)
+    os.setxattr(copy, "security.capability", value)
+
+
+def use_busybox_as_shell() -> None:
+    """One shell, whichever way the image came about."""
+    shell = Path("/bin/sh")
+    shell.unlink(missing_ok=True)
+    shell.symlink_to("busybox")
+
+
+def main() -> None:
+    """Copy the binaries, then compile all Python there is: gdb starts in a quarter of the time."""
+    for word in sys.argv[1:]:
+        copy, binary, mask = word.split("=")
+        copy_with_capabilities(Path(copy), binary, int(mask, 16))
+    use_busybox_as_shell()
+    for folder in ("/usr/lib/python3", f"/usr/lib/python3.{sys.version_info.minor}", "/usr/share/gdb/python"):
+        compileall.compile_dir(folder, quiet=2, workers=0)
+
+
+if __name__ == "__main__":
+    main()
