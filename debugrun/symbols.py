@@ -1,11 +1,48 @@
+"""What a tool needs to read the target's files from another mount namespace. Pure but for our own data files.
+
+Without this gdb and perf show bare addresses, or, where the debug container has a file at the same path, the names
+of the wrong file. The reasons stand with the code that runs beside the tool: data/gdb/prelude.py, data/perf/files.sh.
+"""
+
 from __future__ import annotations
+
 from importlib.resources import files
 
+
 def gdb_arguments(pid: int, *, prelude: bool = True) -> tuple[str, ...]:
+    """Arguments of gdb that come before all others: where the target's files are, and no trust in any of them.
+
+    `pid` as gdb sees it. gdb 12 or later; one built without Python says so on stderr and keeps the plain settings.
+    `prelude=False` leaves out the long Python text, for a line that a person reads.
+
+    The target's files are data only (gdb manual, "Auto-loading safe path"): no init file, no script named by or lying
+    next to an object file, no libthread_db from the target, no download. Where gdb's own libthread_db does not match
+    the target's C library, threads are listed by LWP only.
+    """
     root = f"/proc/{pid}/root"
-    settings = ["set auto-load no", "set auto-load safe-path $datadir/auto-load", "set libthread-db-search-path $sdir",
-        "set debuginfod enabled off", f"set sysroot {root}", f"set debug-file-directory {root}/usr/lib/debug:/usr/lib/debug"]
+    settings = [
+        "set auto-load no",
+        "set auto-load safe-path $datadir/auto-load",  # the default has $debugdir, which is the target's below
+        "set libthread-db-search-path $sdir",  # the default has $pdir: a directory of the target
+        "set debuginfod enabled off",
+        f"set sysroot {root}",
+        f"set debug-file-directory {root}/usr/lib/debug:/usr/lib/debug",
+    ]
     if prelude:
-        source = files("debugrun").joinpath("data/gdb/prelude.py").read_text()
-        settings.append(f"python exec({source + f'prepare({pid})'!r}, {{'__name__': 'debugrun'}})")
-    return ("-nx", *(a for s in settings for a in ("-iex", s)))
+        source = f"{_text('gdb/prelude.py')}\nprepare({pid})\n"
+        settings.append(f"python exec({source!r}, {{'__name__': 'debugrun'}})")
+    return ("-nx", *(word for setting in settings for word in ("-iex", setting)))
+
+
+def perf_arguments(pid: int) -> tuple[str, ...]:
+    """Words to put before `perf report ...` or `perf script ...`, to name functions of the target.
+
+    `pid` as perf sees it; the process must still run. Takes what recording took, a writable /tmp and a POSIX sh.
+    The recording must have been made with `perf record -B`: perf takes build-ids from files of its own container and
+    then refuses the right ones.
+    """
+    return ("sh", "-c", _text("perf/files.sh"), "sh", str(pid))
+
+
+def _text(name: str) -> str:
+    return files("debugrun").joinpath("data", name).read_text("utf-8")

@@ -2,19 +2,21 @@
 
 This text goes to gdb's embedded Python (gdb 12 or later) on its command line, followed by a call of
 `prepare(PID)`, before gdb attaches. It reads /proc/PID, which takes no more than the attach itself, and
-changes only settings of gdb and the debug container's own /tmp.
+changes only gdb's settings and the debug container's own /tmp.
 
 Why `set sysroot /proc/PID/root` alone is not enough:
 
 * gdb runs realpath(3) over names, and readlink of /proc/PID/root says "/": a file of the debug container at
-  the same path is taken for the target's. So names go through a directory that was opened and then
+  the same path is then taken for the target's. So names go through a directory that was opened and then
   removed: the kernel walks on from it (".." of a removed directory still leads up), realpath(3) can't, and
   gdb keeps the name as it is.
-* An absolute symbolic link on the way to a library is followed from the debug container's root. The file
-  that the process mapped is named in /proc/PID/maps, free of links, so such a library is linked to there.
-* A library may have been replaced on disk since. What the process runs begins with other bytes then (the ELF
-  header, the program headers and, as linkers order it, the build-id), and no symbols are better than wrong ones.
+* An absolute symbolic link on the way to a library is followed from the debug container's root. But the file
+  that the process mapped is named in /proc/PID/maps, free of links: such a library is linked to there.
+* A library may have been replaced on disk since it was mapped. What the process runs then begins with other
+  bytes (ELF header, program headers and, as linkers order them, the build-id). No symbols beat wrong ones.
 """
+
+# Only what gdb's Python has loaded anyway is imported: pathlib would cost more than all the rest.
 
 from __future__ import annotations
 
@@ -23,88 +25,94 @@ import stat
 import struct
 import sys
 
-FD = 99  # stays open in gdb: the removed directory
+GAP_FD = 60  # stays open in gdb. Beyond 63 the kernel must grow the table of open files: 10 ms with threads
 PAGE = 4096
-LINKS = 4096  # bound on the link map: the target is not trusted to end it
-AT_PHDR, AT_PHENT, AT_PHNUM = 3, 4, 5
-PT_DYNAMIC, PT_PHDR = 2, 6
-DT_DEBUG = 21
-
-
-def hidden_from_realpath(pid: int) -> str:
-    """A path to the root directory of `pid` that the kernel can walk and realpath(3) can't."""
-    gap = f"/tmp/.gap.{os.getpid()}"
-    os.mkdir(gap, 0o700)
-    try:
-        opened = os.open(gap, os.O_RDONLY | os.O_DIRECTORY)
-    finally:
-        os.rmdir(gap)
-    os.dup2(opened, FD, inheritable=False)
-    os.close(opened)
-    return f"/proc/self/fd/{FD}/../../proc/{pid}/root"
-
-
-def mappings(pid: int) -> list[tuple[int, int, int, str]]:
-    """(start, end, file offset, path) of each mapped file; the kernel adds " (deleted)" to a removed one's path."""
-    found = []
-    with open(f"/proc/{pid}/maps", "rb") as maps:
-        for line in maps:
-            fields = line.rstrip(b"\n").split(None, 5)
-            if len(fields) == 6 and fields[5].startswith(b"/"):
-                start, end = (int(part, 16) for part in fields[0].split(b"-"))
-                path = os.fsdecode(fields[5].replace(b"\\012", b"\n"))
-                found.append((start, end, int(fields[2], 16), path))
-    return found
+MAX_LIBRARIES = 4096  # the target is not trusted to end its list
+MAX_HEADERS = 256
+AT_PHDR, AT_PHENT, AT_PHNUM = 3, 4, 5  # auxiliary vector, getauxval(3)
+PT_DYNAMIC, PT_PHDR, DT_DEBUG = 2, 6, 21  # elf(5)
+ELFCLASS64 = 2
 
 
 class Memory:
-    """Words and strings of a process; `word` is 8 or 4 (bytes)."""
+    """Words (8 or 4 bytes, as the program has them) and strings of a process."""
 
     def __init__(self, pid: int) -> None:
         with open(f"/proc/{pid}/exe", "rb") as exe:
-            self.word = 8 if exe.read(5)[4] == 2 else 4
-        self.fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY)
+            wide = exe.read(5)[4:] == bytes([ELFCLASS64])
+        self.word, self.code = (8, "Q") if wide else (4, "I")
+        self.fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
 
     def read(self, address: int, size: int) -> bytes:
+        """Fewer bytes than asked for where the mapping ends."""
         return os.pread(self.fd, size, address)
 
     def words(self, address: int, count: int) -> tuple[int, ...]:
-        return struct.unpack("=%d%s" % (count, "QI"[self.word == 4]), self.read(address, count * self.word))
+        """Unsigned; struct.error where nothing is mapped."""
+        return struct.unpack(f"={count}{self.code}", self.read(address, count * self.word))
 
     def string(self, address: int) -> str:
+        """At most up to the end of its page: longer names than that are not worth a second look."""
         return os.fsdecode(self.read(address, PAGE - address % PAGE).split(b"\0")[0])
 
 
-def link_map(pid: int, memory: Memory) -> list[tuple[str, int]]:
-    """(name, address of its dynamic section) of each library, as the dynamic linker tells debuggers.
+def hidden_from_realpath(pid: int) -> str:
+    """A path to /proc/PID that the kernel can walk and realpath(3) can't, as long as GAP_FD is open."""
+    gap = f"/tmp/.gap.{os.getpid()}"
+    os.mkdir(gap, 0o700)
+    opened = os.open(gap, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    os.rmdir(gap)
+    os.dup2(opened, GAP_FD, inheritable=False)
+    os.close(opened)
+    return f"/proc/self/fd/{GAP_FD}/../../proc/{pid}"
 
-    The way is the one of gdb itself: auxiliary vector, program headers, DT_DEBUG, struct r_debug (link.h).
+
+def mappings(text: bytes) -> list[tuple[int, int, int, str]]:
+    r"""(start, end, file offset, path) of each mapped file in /proc/PID/maps.
+
+    The kernel writes a newline in a path as \012, and " (deleted)" after the path of a removed file.
+    """
+    found = []
+    for line in text.splitlines():
+        fields = line.split(None, 5)
+        if fields[5:] and fields[5].startswith(b"/"):
+            start, _, end = fields[0].partition(b"-")
+            path = os.fsdecode(fields[5].replace(b"\\012", b"\n"))
+            found.append((int(start, 16), int(end, 16), int(fields[2], 16), path))
+    return found
+
+
+def debug_address(pid: int, memory: Memory) -> int:
+    """Where the dynamic linker keeps its struct r_debug (link.h); 0 for a static program or before it has run.
+
+    The way is gdb's own: auxiliary vector, program headers, dynamic section, DT_DEBUG.
     """
     with open(f"/proc/{pid}/auxv", "rb") as auxv:
-        raw = auxv.read()
-    flat = struct.unpack("=%d%s" % (len(raw) // memory.word, "QI"[memory.word == 4]), raw)
-    vector = dict(zip(flat[::2], flat[1::2]))
+        vector = dict(struct.iter_unpack(f"=2{memory.code}", auxv.read()))
     bias = dynamic = None
-    for index in range(min(vector[AT_PHNUM], 256)):
+    for index in range(min(vector[AT_PHNUM], MAX_HEADERS)):
         header = vector[AT_PHDR] + index * vector[AT_PHENT]
-        kind = struct.unpack("=I", memory.read(header, 4))[0]
-        address = memory.words(header + 2 * memory.word, 1)[0]
+        (kind,) = struct.unpack("=I", memory.read(header, 4))
+        (address,) = memory.words(header + 2 * memory.word, 1)  # p_vaddr, in both classes
         if kind == PT_PHDR:
             bias = vector[AT_PHDR] - address
         elif kind == PT_DYNAMIC:
             dynamic = address
     if bias is None or dynamic is None:
-        return []
-    debug = 0
-    for index in range(256):
-        tag, value = memory.words(bias + dynamic + index * 2 * memory.word, 2)
-        if tag == DT_DEBUG:
-            debug = value
-        if not tag or debug:
-            break
+        return 0
+    for index in range(MAX_HEADERS):
+        tag, value = memory.words(bias + dynamic + 2 * index * memory.word, 2)
+        if tag in (0, DT_DEBUG):
+            return value if tag else 0
+    return 0
+
+
+def link_map(pid: int, memory: Memory) -> list[tuple[str, int]]:
+    """(name, address of the dynamic section) of each loaded library: what gdb will look for by that name."""
     found: list[tuple[str, int]] = []
+    debug = debug_address(pid, memory)
     link = memory.words(debug + memory.word, 1)[0] if debug else 0
-    while link and len(found) < LINKS:
+    while link and len(found) < MAX_LIBRARIES:
         _, name, section, link = memory.words(link, 4)
         found.append((memory.string(name), section))
     return found
@@ -123,28 +131,29 @@ def first_page(path: str) -> bytes:
 
 
 def libraries(pid: int, root: str) -> tuple[dict[str, str], dict[str, str]]:
-    """What the names in the link map mean: (name -> path that holds what runs, name -> why there is none)."""
-    maps = mappings(pid)
-    memory = Memory(pid)
+    """(name in the link map -> path in the target of the file that runs, name -> why there is no such file)."""
+    with open(f"/proc/{pid}/maps", "rb") as text:
+        maps = mappings(text.read())
     real: dict[str, str] = {}
     lost: dict[str, str] = {}
+    memory = Memory(pid)
     try:
         for name, section in link_map(pid, memory):
-            at = next((i for i, entry in enumerate(maps) if entry[0] <= section < entry[1]), None)
+            at = next((i for i, (start, end, _, _) in enumerate(maps) if start <= section < end), None)
             if at is None or not name.startswith("/"):
                 continue
             path = maps[at][3]
-            base = next((entry for entry in maps[at::-1] if entry[3] == path and not entry[2]), None)
+            base = next((entry[0] for entry in maps[at::-1] if entry[3] == path and entry[2] == 0), None)
             if base is None:
                 continue
-            runs = memory.read(base[0], PAGE)
+            runs = memory.read(base, PAGE)
             for candidate in (name, path):
                 page = first_page(root + candidate)
-                if page and page == runs[: len(page)]:
+                if page and runs.startswith(page):
                     real[name] = candidate
                     break
             else:
-                lost[name] = "deleted or replaced" if path.endswith(" (deleted)") else "build-id differs"
+                lost[name] = "deleted or replaced" if path.endswith(" (deleted)") else "its headers or build-id differ"
     finally:
         os.close(memory.fd)
     return real, lost
@@ -152,6 +161,7 @@ def libraries(pid: int, root: str) -> tuple[dict[str, str], dict[str, str]]:
 
 def farm(view: str, root: str, files: dict[str, str]) -> None:
     """A tree of links at `view`: each name leads to the file that runs, and its .debug to that one's."""
+    os.mkdir(view, 0o700)
     for name, path in files.items():
         if os.path.normpath("." + name).startswith(".."):
             continue  # the target's own names must not lead out of the tree
@@ -162,44 +172,58 @@ def farm(view: str, root: str, files: dict[str, str]) -> None:
                 os.symlink(root + to, link)
 
 
-def program(pid: int, root: str) -> str:
-    """The executable's path in the target; empty when /proc/PID/exe is the only way to it (deleted, replaced)."""
+def executable(pid: int, root: str) -> str:
+    """The executable's path in the target; empty when only /proc/PID/exe leads to it (deleted, replaced).
+
+    So does it for a path that would need quoting in a command of gdb: a newline there would end the command.
+    """
     path = os.readlink(f"/proc/{pid}/exe")
     try:
         same = os.path.samestat(os.stat(root + path), os.stat(f"/proc/{pid}/exe"))
     except OSError:
         same = False
-    return path if same else ""
+    return path if same and all(c.isalnum() or c in "/._+-@,:=~" for c in path) else ""
+
+
+def say(text: str) -> None:
+    """One line on stderr, whatever the target put into its file names."""
+    sys.stderr.write("debugrun: " + "".join(c if c.isprintable() else "?" for c in text) + "\n")
 
 
 def settings(pid: int) -> list[str]:
-    """gdb commands that make it read the target's files; says on stderr what it can't show."""
-    root = hidden_from_realpath(pid)
-    view = f"/tmp/root.{pid}"
-    path = program(pid, root)
+    """Commands that make gdb read the target's files; says what can't be shown."""
+    if os.path.samestat(os.stat("/proc/self/ns/mnt"), os.stat(f"/proc/{pid}/ns/mnt")):
+        return ["set sysroot target:", "set debug-file-directory /usr/lib/debug"]  # in place: the names are right
+    proc = hidden_from_realpath(pid)
+    root = f"{proc}/root"
+    path = executable(pid, root)
     real, lost = libraries(pid, root)
     for name, why in lost.items():
-        shown = os.path.basename(name)
-        sys.stderr.write(f"debugrun: {shown} on disk is not what PID {pid} runs ({why}): no symbols for it\n")
+        say(f"{os.path.basename(name)} on disk is not what PID {pid} runs ({why}): no symbols for it")
+    view = f"/tmp/root.{pid}"
+    if os.path.lexists(view):
+        view += f".{os.getpid()}"
     if lost or any(name != to for name, to in real.items()):
-        farm(view, root, {**{to: to for to in real.values()}, **real, **({path: path} if path else {})})
-    elif not os.path.islink(view):
+        farm(view, root, {**{to: to for to in (path, *real.values()) if to}, **real})
+    else:
         os.symlink(root, view)
     return [
         f"set sysroot {view}",
         f"set debug-file-directory {root}/usr/lib/debug:/usr/lib/debug",
-        "set exec-file-mismatch off",  # it compares with a file that it looks for in the wrong place
-        f"file {view}{path}" if path else f"file {root[:-4]}exe",
+        "set exec-file-mismatch off",  # gdb would compare with the file of that name in its own container
+        f"file {view}{path}" if path else f"file {proc}/exe",
     ]
 
 
 def prepare(pid: int) -> None:
-    """Set gdb up for `pid`; what can't be read is left to the attach, which says why."""
-    import gdb
+    """Set gdb up for `pid`. What can't be read is left to the attach, which says why."""
+    import gdb  # noqa: PLC0415 - exists in gdb only; the rest is tested outside of it
 
     try:
         commands = settings(pid)
-    except (OSError, KeyError, struct.error):
+    except (OSError, KeyError, struct.error) as error:
+        if str(getattr(error, "filename", None)).startswith("/tmp/"):
+            say(f"{error}: files may be taken from the debug container when they have the same path")
         return
     for command in commands:
         gdb.execute(command)

@@ -1,0 +1,42 @@
+# Show `perf report` and `perf script` the files that process PID runs, from another mount namespace:
+#   sh -c TEXT sh PID perf report ARGS...
+# Needs what recording needs (/proc/PID/root, /proc/PID/maps) and a writable /tmp; changes nothing else.
+# perf runs realpath(3) over names, and readlink of /proc/PID/root says "/": it would read this container's
+# own files. So names go through a directory that was opened and then removed: the kernel walks on from it,
+# realpath(3) can't, and perf keeps the name as it is. The recording must carry no build-ids (record -B):
+# perf reads those from this container's files too.
+pid=$1
+shift
+gap=/tmp/.gap.$$
+view=/tmp/perf-root.$$
+mkdir "$gap" && exec 9<"$gap" && rmdir "$gap" || exit
+proc=/proc/self/fd/9/../../proc/$pid
+root=$proc/root
+exe=$(readlink "/proc/$pid/exe")
+
+# perf looks for a compiler's map of generated code in its own /tmp.
+[ -e "$root/tmp/perf-$pid.map" ] && ln -sf "$root/tmp/perf-$pid.map" /tmp/
+
+# Debug files by build-id (perf has no build-ids here) and a removed executable need a tree of links.
+if [ -d "$root/usr/lib/debug/.build-id" ] || [ "$exe" != "${exe% (deleted)}" ]; then
+    sed -n 's|^[^ ]* ..x[^/]* \(/.*\)|\1|p' "/proc/$pid/maps" | sort -u | while IFS= read -r path; do
+        file=$root$path
+        [ "$path" = "$exe" ] && file=$proc/exe
+        [ -f "$file" ] || continue
+        folder=${path%/*}
+        mkdir -p "$view$folder"
+        ln -s "$file" "$view$path"
+        [ -d "$root$folder/.debug" ] && ln -sfn "$root$folder/.debug" "$view$folder/.debug"
+        id=$(perf buildid-list -i "$file" 2>/dev/null)
+        debug=$root/usr/lib/debug/.build-id/${id%"${id#??}"}/${id#??}.debug
+        if [ -n "$id" ] && [ -f "$debug" ]; then
+            mkdir -p "$view/usr/lib/debug$folder"
+            ln -s "$debug" "$view/usr/lib/debug$path.debug"
+        fi
+    done
+else
+    ln -s "$root" "$view"
+fi
+# Without addr2line (binutils) perf dies at the first inlined function.
+command -v addr2line >/dev/null || set -- "$@" --no-inline
+exec "$@" --symfs "$view"
