@@ -1,0 +1,62 @@
+# What /proc tells of the processes of this PID namespace, for `debugrun.scout` to read. POSIX sh, few forks.
+# Arguments: the PIDs to look at; none: all. Command lines and environments are never printed: of a shell's
+# command line it is said whether the second word is -c.
+# A line that begins with @ is ours: no line of what the kernel prints here does, and links are printed without.
+cd /proc || exit 1
+echo "@self $$"
+
+echo @sysctls
+for name in kernel/yama/ptrace_scope kernel/perf_event_paranoid kernel/unprivileged_bpf_disabled \
+    kernel/kptr_restrict kernel/dmesg_restrict; do
+    if read -r value < "sys/$name"; then
+        echo "$name $value"
+    elif [ -r sys/kernel/osrelease ] && [ ! -e "sys/$name" ]; then
+        echo "$name absent"
+    fi
+done 2> /dev/null
+
+[ $# -gt 0 ] || set -- [0-9]*
+pids=$*
+
+files() {
+    for pid in $pids; do
+        echo "$pid/$1"
+    done
+}
+
+# The lists are words without blanks: to be split.
+# shellcheck disable=SC2046
+{
+    echo @status
+    cat $(files status)
+    echo @owners
+    stat -c '%n %u %g' $(files status)
+    echo @cgroups
+    grep . /dev/null $(files cgroup)
+    echo @labels
+    grep . /dev/null $(files attr/current)
+} 2> /dev/null
+
+echo @exes
+left=64
+for pid in $pids; do
+    # Following this link is a ptrace access check: it tells more than the path.
+    if [ -e "$pid/exe" ] && [ "$left" -gt 0 ]; then
+        left=$((left - 1))
+        link=$(readlink "$pid/exe" | tr '\n@' '??')
+        echo "$pid $link"
+    fi
+done 2> /dev/null
+
+echo @shells
+for pid in $pids; do
+    read -r comm < "$pid/comm" || continue
+    case $comm in
+        sh | ash | bash | busybox | dash | ksh | zsh)
+            case $(head -c 256 "$pid/cmdline" | tr '\0' '\n' | sed -n 2p) in
+                -c | -[a-z]c | -[a-z][a-z]c) echo "$pid" ;;
+            esac
+            ;;
+    esac
+done 2> /dev/null
+echo @end

@@ -1,0 +1,259 @@
+"""The processes of a local engine's container, read in our own /proc: no round trip and no container.
+
+Nothing goes through /proc/PID/root/proc: the target is not trusted, and may have mounted anything there. What an
+ordinary user may not read (exe, namespaces) stays unknown.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import PurePosixPath
+
+from debugrun import procfs
+from debugrun.procfs import Reading
+from debugrun.selection import SHELLS
+
+PROC = "/proc"
+_SYS_PTRACE = 1 << procfs.CAPABILITIES.index("SYS_PTRACE")
+_VERSION_3 = 0x20080522  # capget(2): _LINUX_CAPABILITY_VERSION_3, two words for each set
+_LINKS = 40  # path_resolution(7): as many links as the kernel follows
+
+
+def is_local(pid: int, container_id: str, kernel: str) -> bool:
+    """Whether the engine's processes are those of our own /proc, proven: PID is one of that very container.
+
+    A cgroup that names the container's 64 hex digits can't be met by chance; where containers have no cgroup of
+    their own, the files that the engine mounts for each (mountinfo) name it. The kernel must be the same as well.
+    """
+    if pid <= 0 or (kernel and os.uname().release != kernel):
+        return False
+    return any(procfs.names_container(_text(f"{pid}/{name}"), container_id) for name in ("cgroup", "mountinfo"))
+
+
+def sysctl(name: str) -> int | None:
+    """A kernel setting as a number; None when it can't be read."""
+    return number(_text(f"sys/{name}"))
+
+
+def yama_ptrace_scope() -> int | None:
+    """kernel.yama.ptrace_scope; 0 where there is none: no Yama, or not among the LSMs in use (Yama.rst)."""
+    scope = sysctl("kernel/yama/ptrace_scope")
+    absent = not os.path.lexists(f"{PROC}/sys/kernel/yama") and bool(_text("sys/kernel/osrelease"))
+    return 0 if scope is None and absent else scope
+
+
+def number(text: str) -> int | None:
+    """The number that a file holds, if it does."""
+    return int(text) if re.fullmatch(r"\s*-?\d+\s*", text) else None
+
+
+def read(pid: int) -> Reading | None:
+    """What may be read of one process; None when it is gone or hidden (proc(5) hidepid)."""
+    try:
+        status = procfs.parse_status(_text(f"{pid}/status"))
+        owner = os.stat(f"{PROC}/{pid}/status")  # noqa: PTH116 - a hot path
+    except (OSError, ValueError):
+        return None
+    uid_map, gid_map = (_id_map(pid, name) for name in ("uid_map", "gid_map"))
+    return Reading(
+        status=status,
+        owner=(owner.st_uid, owner.st_gid),
+        cgroup=_text(f"{pid}/cgroup"),
+        label=_text(f"{pid}/attr/current").strip("\0\n") or None,
+        exe=_link(f"{pid}/exe"),
+        uid_map=uid_map,
+        gid_map=gid_map,
+        shell_command=status.comm in SHELLS and _is_shell_command(pid),
+    )
+
+
+def _id_map(pid: int, name: str) -> procfs.IdMap:
+    """Empty in our own user namespace: there the second column would speak of the parent's ids."""
+    text = _text(f"{pid}/{name}")
+    return () if text == _text(f"self/{name}") else procfs.parse_id_map(text)
+
+
+def _is_shell_command(pid: int) -> bool:
+    """Whether a shell was started with -c: its second argument, and nothing else of its command line, is looked at."""
+    words = _bytes(f"{pid}/cmdline", limit=256).split(b"\0")
+    return len(words) > 1 and re.fullmatch(rb"-[a-z]*c", words[1]) is not None
+
+
+def members(main: Reading, container_id: str) -> list[Reading]:
+    """All processes that the container of `main` can see: those of its PID namespace and of the ones below.
+
+    They share its namespace link; where that may not be read, or in a namespace below, their cgroup names it.
+    """
+    depth, namespace = len(main.status.ns_pids), _link(f"{main.status.pid}/ns/pid")
+    found = []
+    for entry in os.listdir(PROC):  # noqa: PTH208 - a hot path
+        if not entry.isdigit():
+            continue
+        same = namespace is not None and _link(f"{entry}/ns/pid") == namespace
+        if same or procfs.names_container(_text(f"{entry}/cgroup"), container_id):
+            reading = read(int(entry))
+            if reading is not None and len(reading.status.ns_pids) >= depth:
+                found.append(reading)
+    return found
+
+
+def process_of_thread(members: Iterable[Reading], tid: int, depth: int) -> Reading | None:
+    """The process that has a thread `tid`, as the container counts, that is not its main one."""
+    for member in members:
+        pid = member.status.pid
+        with suppress(OSError):
+            for thread in os.listdir(f"{PROC}/{pid}/task"):  # noqa: PTH208 - a hot path
+                with suppress(ValueError):
+                    if procfs.parse_status(_text(f"{pid}/task/{thread}/status")).ns_pids[depth:][:1] == (tid,):
+                        return member
+    return None
+
+
+def dumpable(reading: Reading) -> bool | None:
+    """Whether the process is dumpable: by the owner of its files, else by asking as one who lacks SYS_PTRACE only.
+
+    A security module that refuses the question would do so with SYS_PTRACE as well: then no answer.
+    """
+    by_owner = procfs.dumpable_by_owner(reading)
+    if by_owner is not None or reading.exe is None:
+        return by_owner
+    with _without_sys_ptrace() as effective:
+        if effective is None:
+            return None
+        readable = _link(f"{reading.status.pid}/exe") is not None
+    return procfs.dumpable_by_access(reading, readable=readable, ids=(os.geteuid(), os.getegid()), effective=effective)
+
+
+@contextmanager
+def _without_sys_ptrace() -> Iterator[int | None]:
+    """Take SYS_PTRACE out of this thread's effective set meanwhile; gives the set then in force, None: can't.
+
+    capset(2) is per thread and the permitted set stays, so it can always be put back.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(_VERSION_3, 0)
+    held = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; then their upper halves
+    if libc.capget(header, held) != 0:
+        yield None
+        return
+    less = (ctypes.c_uint32 * 6)(held[0] & ~_SYS_PTRACE, *held[1:])
+    if libc.capset(header, less) != 0:
+        yield None
+        return
+    try:
+        yield less[0] | less[3] << 32
+    finally:
+        if libc.capset(header, held) != 0:
+            raise OSError(ctypes.get_errno(), "capset: this thread's capabilities could not be put back")
+
+
+def bounding_of_engine(reading: Reading) -> tuple[str, ...] | None:
+    """The bounding set of the engine: that of the shim (or conmon) which started the container's main process."""
+    parent = read(reading.status.ppid) if reading.status.ppid else None
+    return None if parent is None else procfs.names(parent.status.bounding)
+
+
+def memory_used(cgroup: str) -> int | None:
+    """Bytes charged to a cgroup less what the kernel can drop at once (inactive page cache), as docker stats says."""
+    paths = procfs.cgroup_paths(cgroup)
+    for folder, current, cached in (
+        (f"/sys/fs/cgroup/memory{paths.get('memory', '')}", "memory.usage_in_bytes", "total_inactive_file"),
+        (f"/sys/fs/cgroup{paths.get('', '')}", "memory.current", "inactive_file"),
+    ):
+        used = number(_text(f"{folder}/{current}"))
+        if used is not None:
+            match = re.search(rf"(?m)^{cached} (\d+)$", _text(f"{folder}/memory.stat"))
+            return max(0, used - int(match[1])) if match else used
+    return None
+
+
+def programs(pid: int, names: Iterable[str], folders: Iterable[str]) -> Mapping[str, str] | None:
+    """Where in the process' file system each program is; None when that can't be looked into.
+
+    Links are followed by hand and within that root: the target's links are not trusted to stay there.
+    """
+    try:
+        root = os.open(f"{PROC}/{pid}/root", os.O_PATH | os.O_DIRECTORY)
+    except OSError:
+        return None
+    folders = list(folders)
+    try:
+        found = {}
+        for name in names:
+            paths = (f"{folder}/{name}" for folder in folders)
+            path = next((path for path in paths if _is_program(root, path)), None)
+            if path is not None:
+                found[name] = path
+        return found
+    finally:
+        os.close(root)
+
+
+def _is_program(root: int, path: str) -> bool:
+    mode = _mode_within(root, path)
+    return mode is not None and stat.S_ISREG(mode) and mode & 0o111 != 0
+
+
+def _mode_within(root: int, path: str) -> int | None:
+    """The mode of what `path` is below the directory `root`: no part of it is ever resolved outside."""
+    left = list(reversed(PurePosixPath(path).parts))
+    done: list[str] = []
+    mode: int = stat.S_IFDIR
+    links = 0
+    while left:
+        part = left.pop()
+        if part == "/":
+            done, mode = [], stat.S_IFDIR
+        elif part == "..":
+            done = done[:-1]
+        else:
+            try:
+                mode, link = _look(root, done, part)
+            except OSError:
+                return None
+            if link is None:
+                done.append(part)
+            elif (links := links + 1) > _LINKS:
+                return None
+            else:
+                left.extend(reversed(PurePosixPath(link).parts))
+    return mode
+
+
+def _look(root: int, folders: list[str], name: str) -> tuple[int, str | None]:
+    """(mode, where it links to) of a name in a folder below `root`, opening folder by folder, links never."""
+    here = os.dup(root)
+    try:
+        for folder in folders:
+            below = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+            os.close(here)
+            here = below
+        mode = os.stat(name, dir_fd=here, follow_symlinks=False).st_mode
+        return mode, os.readlink(name, dir_fd=here) if stat.S_ISLNK(mode) else None
+    finally:
+        os.close(here)
+
+
+def _link(path: str) -> str | None:
+    try:
+        return os.readlink(f"{PROC}/{path}")  # noqa: PTH115 - a hot path
+    except OSError:
+        return None
+
+
+def _text(path: str) -> str:
+    return _bytes(path).decode(errors="replace")
+
+
+def _bytes(path: str, limit: int = -1) -> bytes:
+    """A file of the kernel's, or its start; empty when it can't be read. A leading slash overrides /proc."""
+    try:
+        with open(os.path.join(PROC, path), "rb", buffering=0) as file:  # noqa: PTH118, PTH123 - a hot path
+            return file.read(limit) or b""
+    except OSError:
+        return b""

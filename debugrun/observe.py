@@ -1,0 +1,359 @@
+"""Asks the engine and /proc for the facts that a decision needs, with the fewest round trips.
+
+Two requests at the same time (GET /info and the container, then its image), and for a local engine our own /proc;
+for any other one a scout container.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from debugrun import hostproc, inspection, procfs, scout
+from debugrun.errors import DebugrunError, EngineError, TargetError
+from debugrun.facts import ContainerFacts, EngineFacts, Facts, HostFacts, ImageFacts, ProcessFacts
+from debugrun.inspection import Json
+from debugrun.procfs import Reading
+from debugrun.selection import INITS, Ambiguous, Row, Wanted, select
+
+if TYPE_CHECKING:
+    from debugrun.engine import Engine
+
+SHELL = "/bin/sh"
+BINARIES_LABEL = "debugrun.binaries"  # of the toolbox image: its programs, comma separated
+
+
+MAIN = Wanted()  # nothing said: the main process
+
+
+class AmbiguousError(TargetError):
+    """Several processes may be meant: `rows`, for a picker."""
+
+    def __init__(self, choice: Ambiguous, container: str) -> None:
+        self.rows = choice.rows
+        listed = "".join(f"\n  {row.line()}" for row in choice.rows)
+        super().__init__("several-processes", f"which process of {container}? {choice.why}:{listed}", "give its PID")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Seen:
+    """What was seen of the container's processes: `depth` PID namespaces below the reader's.
+
+    `main` is the container's own main process; `dumpable` and `thread_of` look closer, `engine_caps` and
+    `memory_used` are what only a local reader knows.
+    """
+
+    readings: Sequence[Reading]
+    main: Reading
+    depth: int
+    host: HostFacts
+    local: bool
+    dumpable: Callable[[Reading], bool | None]
+    thread_of: Callable[[int], Reading | None]
+
+
+def observe(
+    engine: Engine,
+    container_ref: str,
+    wanted: Wanted = MAIN,
+    *,
+    binaries: tuple[str, ...] = (),
+    toolbox_ref: str | None = None,
+) -> Facts:
+    """The facts about one process of a container.
+
+    `binaries` are programs to look for in the container's file system; `toolbox_ref` is the image that a scout and
+    a sidecar would use. Raises TargetError (AmbiguousError with the choice): no such container or process, or one
+    that cannot be debugged as it is; EngineError: the engine does not answer.
+    """
+    inspected, info, image, toolbox = _ask(engine, container_ref, toolbox_ref)
+    engine_facts = inspection.engine_facts(engine.version(), info)
+    container = inspection.container_facts(inspected, engine_facts, image)
+    check(container, engine_facts)
+    local = hostproc.is_local(container.pid, container.id, engine_facts.kernel)
+    if local and not inspection.hides_processes(container):
+        seen = _locally(container, wanted)
+        engine_facts = replace(engine_facts, capabilities=hostproc.bounding_of_engine(seen.main))
+        container = inspection.container_facts(inspected, engine_facts, image)
+    else:
+        seen = _by_scout(engine, container, wanted, toolbox_ref if toolbox is not None else None)
+    engine_facts = replace(engine_facts, local=local)
+    process = _process(engine, container, wanted, seen)
+    container = _cross_checked(container, seen)
+    if seen.local and container.memory_limit:
+        container = replace(container, memory_used=hostproc.memory_used(seen.main.cgroup))
+    images = _images(toolbox_ref, toolbox)
+    if binaries:
+        container, holds = _programs(engine, container, inspected, binaries, local=seen.local)
+        images = replace(images, target_holds_tool=holds)
+    return Facts(engine=engine_facts, host=seen.host, container=container, process=process, images=images)
+
+
+def _ask(engine: Engine, ref: str, toolbox_ref: str | None) -> tuple[Json, Json, Json | None, Json | None]:
+    """(container, info, its image, the toolbox image): GET /info takes longest, the others go on meanwhile.
+
+    Over ssh each connection is a login of its own: there one after the other on the one that there is.
+    """
+    with _pool(engine, 1) as run:
+        info = run(engine.info)
+        try:
+            inspected = engine.inspect_container(ref)
+        except TargetError as error:
+            raise _with_near_names(engine, ref, error) from error
+        image = _maybe_image(engine, str(inspected.get("Image", "")))
+        toolbox = _maybe_image(engine, toolbox_ref) if toolbox_ref else None
+        return inspected, info(), image, toolbox
+
+
+@contextmanager
+def _pool(engine: Engine, workers: int) -> Iterator[Callable[[Callable[[], Json]], Callable[[], Json]]]:
+    """Something that starts a request and gives a function that waits for its answer."""
+    if engine.endpoint.url.startswith("ssh"):
+        yield lambda function: function
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        yield lambda function: pool.submit(function).result
+
+
+def _maybe_image(engine: Engine, ref: str) -> Json | None:
+    """An image, or None when the engine has it no more."""
+    try:
+        return engine.inspect_image(ref)
+    except EngineError as error:
+        if error.code == "no-such-image":
+            return None
+        raise
+
+
+def _with_near_names(engine: Engine, ref: str, error: TargetError) -> TargetError:
+    """The same error, with the names that look like what was typed."""
+    if error.code != "no-such-container":
+        return error
+    near = difflib.get_close_matches(ref, engine.container_names(everything=True), n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else error.hint
+    return TargetError(error.code, error.message, hint)
+
+
+def check(container: ContainerFacts, engine: EngineFacts) -> None:
+    """Raise TargetError for a container whose processes can't be debugged, with what to do."""
+    name, state = container.name, container.state
+    if state == "paused":
+        message = f"{name} is paused: a debugger would wait for its frozen processes without end"
+        raise TargetError("container-paused", message, f"docker unpause {name}")
+    if state == "restarting":
+        message = f"{name} is restarting: its process ends again and again"
+        raise TargetError("container-restarting", message, f"docker logs --tail 20 {name}")
+    if state != "running" or container.pid == 0:
+        raise TargetError("container-not-running", f"{name} does not run: it is {state}", f"docker start {name}")
+    theirs = container.architecture
+    if theirs is not None and not _runs_natively(theirs, engine.architecture):
+        message = f"{name} is an {theirs} image on an {engine.architecture} engine: emulated, which has no ptrace"
+        raise TargetError("emulated", message, f"run it from an image for {engine.architecture} (--platform)")
+
+
+def _runs_natively(theirs: str, engine: str) -> bool:
+    """Whether a kernel runs those programs itself: its own, and the 32-bit ones of x86 and arm."""
+    narrow = {"x86_64": {"i686"}, "aarch64": {"armv7l"}}
+    return theirs == engine or theirs in narrow.get(engine, set())
+
+
+def _locally(container: ContainerFacts, wanted: Wanted) -> _Seen:
+    main = hostproc.read(container.pid)
+    if main is None:
+        raise TargetError("gone", f"{container.name} has just ended", f"docker logs --tail 20 {container.name}")
+    depth = len(main.status.ns_pids) - 1
+    alone = wanted == MAIN or wanted.pid == main.status.ns_pids[depth] or wanted.host_pid == main.status.pid
+    if alone and (wanted != MAIN or not (main.status.comm in INITS or main.shell_command)):
+        readings = [main]
+    else:
+        readings = hostproc.members(main, container.id)
+    host = HostFacts(
+        yama_ptrace_scope=hostproc.yama_ptrace_scope(),
+        perf_event_paranoid=hostproc.sysctl("kernel/perf_event_paranoid"),
+        unprivileged_bpf_disabled=hostproc.sysctl("kernel/unprivileged_bpf_disabled"),
+        kptr_restrict=hostproc.sysctl("kernel/kptr_restrict"),
+        dmesg_restrict=hostproc.sysctl("kernel/dmesg_restrict"),
+    )
+    return _Seen(
+        readings=readings,
+        main=main,
+        depth=depth,
+        host=host,
+        local=True,
+        dumpable=hostproc.dumpable,
+        thread_of=lambda tid: hostproc.process_of_thread(readings, tid, depth),
+    )
+
+
+def _by_scout(engine: Engine, container: ContainerFacts, wanted: Wanted, toolbox_ref: str | None) -> _Seen:
+    if inspection.hides_processes(container):
+        message = f"{container.name} runs under {container.runtime}, which hides its processes from the engine's host"
+        raise TargetError("hidden", message, "run a debugger inside it: docker exec, when its image holds one")
+    if toolbox_ref is None:
+        message = "this engine's /proc can't be read from here, and it has no image to send a scout from"
+        raise EngineError("no-scout", message, "debugrun toolbox build")
+    who = scout.identity(container)
+    shared = container.pid_mode != ""
+    pids = (1, wanted.pid) if wanted.pid is not None and not shared else ()
+    survey = scout.survey(engine, container, who, toolbox_ref, tuple(dict.fromkeys(pids)))
+    by_pid = {reading.status.pid: reading for reading in survey.readings}
+    main = by_pid.get(1)
+    if shared:
+        # Of the container's processes the one that was started first: PIDs are given in ascending order.
+        own = [r for r in survey.readings if procfs.names_container(r.cgroup, container.id)]
+        main = by_pid.get(container.pid) if container.pid_mode == "host" else next(iter(own), None)
+    if main is None:
+        raise TargetError("gone", f"{container.name} has just ended", f"docker logs --tail 20 {container.name}")
+    return _Seen(
+        readings=[reading for reading in survey.readings if reading.status.tgid == reading.status.pid],
+        main=main,
+        depth=0,
+        host=survey.host,
+        local=False,
+        dumpable=lambda reading: who.dumpable(survey, reading),
+        thread_of=lambda tid: by_pid.get(by_pid[tid].status.tgid, by_pid[tid]) if tid in by_pid else None,
+    )
+
+
+def _process(engine: Engine, container: ContainerFacts, wanted: Wanted, seen: _Seen) -> ProcessFacts:
+    """The process that is meant. Raises TargetError: none, a thread, a zombie, traced already."""
+    rows = [_row(reading, container, seen) for reading in seen.readings]
+    main = seen.main.status.ns_pids[seen.depth]
+    try:
+        chosen = select(rows, wanted, main=main, container=container.name)
+    except TargetError as error:
+        if error.code == "no-such-pid" and wanted.pid is not None:
+            _refuse_thread(wanted.pid, container, seen)
+        raise
+    if isinstance(chosen, Ambiguous):
+        raise AmbiguousError(chosen, container.name)
+    reading = next(r for r in seen.readings if r.status.ns_pids[seen.depth] == chosen.pid)
+    facts = procfs.process_facts(
+        reading,
+        depth=seen.depth,
+        ppid=chosen.ppid,
+        dumpable=seen.dumpable(reading),
+        host_pid=reading.status.pid if seen.local else _host_pid(reading, seen, container),
+    )
+    if facts.tracer:
+        raise _traced(engine, facts, container, seen)
+    return facts
+
+
+def _host_pid(reading: Reading, seen: _Seen, container: ContainerFacts) -> int | None:
+    """What a scout knows of it: the engine says the main process' only."""
+    return container.pid if reading is seen.main else None
+
+
+def _row(reading: Reading, container: ContainerFacts, seen: _Seen) -> Row:
+    status = reading.status
+    return Row(
+        pid=status.ns_pids[seen.depth],
+        ppid=_parent(reading, seen),
+        comm=status.comm,
+        state=status.state,
+        uid=procfs.inside(status.uids[1], reading.uid_map),
+        threads=status.threads,
+        host_pid=status.pid if seen.local else _host_pid(reading, seen, container),
+        shell_command=reading.shell_command,
+        own=not reading.cgroup or procfs.names_container(reading.cgroup, container.id),
+    )
+
+
+def _parent(reading: Reading, seen: _Seen) -> int:
+    """The parent's PID as the container has it; 0 when the parent is outside."""
+    ppid = reading.status.ppid
+    if seen.depth == 0 or ppid == 0:
+        return ppid
+    parent = next((r for r in seen.readings if r.status.pid == ppid), None)
+    return parent.status.ns_pids[seen.depth] if parent is not None else 0
+
+
+def _refuse_thread(tid: int, container: ContainerFacts, seen: _Seen) -> None:
+    """Raise the better error when that PID is one of a thread."""
+    process = seen.thread_of(tid)
+    if process is not None:
+        pid = process.status.ns_pids[seen.depth]
+        message = f"{tid} is a thread of PID {pid} {process.status.comm!r} of {container.name}"
+        raise TargetError("thread", message, f"give the process: {pid}")
+
+
+def _traced(engine: Engine, process: ProcessFacts, container: ContainerFacts, seen: _Seen) -> TargetError:
+    """One tracer at a time (ptrace(2)): who it is, as far as can be seen."""
+    tracer = hostproc.read(process.tracer) if seen.local else None
+    if tracer is None:
+        tracer = next((r for r in seen.readings if r.status.pid == process.tracer), None)
+    comm = repr(tracer.status.comm) if tracer is not None else "a process"
+    id_ = procfs.container_of(tracer.cgroup) if tracer is not None else None
+    where = ""
+    if id_ is not None:
+        where = f" in container {_name_of(engine, id_)}"
+    elif seen.local and tracer is not None:
+        where = " on the host"
+    message = f"PID {process.pid} of {container.name} is traced already, by {comm} (PID {process.tracer}){where}"
+    return TargetError("traced", message, "end that one first: a process has one tracer at a time")
+
+
+def _name_of(engine: Engine, container_id: str) -> str:
+    try:
+        return str(engine.inspect_container(container_id).get("Name", container_id)).removeprefix("/")
+    except DebugrunError:
+        return container_id[:12]
+
+
+def _cross_checked(container: ContainerFacts, seen: _Seen) -> ContainerFacts:
+    """The configuration against the main process: what the kernel says wins where both can't be true.
+
+    A process may give capabilities up, never gain them: more in its bounding set than was computed means that this
+    engine's defaults are others. Nor can it take a seccomp filter off: none in force means that none was set.
+    """
+    status = seen.main.status
+    real = procfs.names(status.bounding)
+    if container.capabilities is None or set(real) - set(container.capabilities):
+        container = replace(container, capabilities=real)
+    if status.seccomp == 0 and container.seccomp != "unconfined":
+        container = replace(container, seccomp="unconfined", seccomp_profile=None)
+    return container
+
+
+def _images(toolbox_ref: str | None, toolbox: Json | None) -> ImageFacts:
+    if toolbox is None:
+        return ImageFacts()
+    listed = inspection.labels(toolbox).get(BINARIES_LABEL, "")
+    return ImageFacts(toolbox=toolbox_ref, toolbox_binaries=tuple(name for name in listed.split(",") if name))
+
+
+def _programs(
+    engine: Engine, container: ContainerFacts, inspected: Json, binaries: tuple[str, ...], *, local: bool
+) -> tuple[ContainerFacts, bool]:
+    """The container with the programs that are in it, and whether its image holds the first one."""
+    names, folders = (*binaries, "sh"), inspection.search_path(inspected)
+    found = hostproc.programs(container.pid, names, folders) if local else None
+    if found is None:
+        found = _ask_for_programs(engine, container.id, names, folders)
+    tools = tuple((name, found[name]) for name in binaries if name in found)
+    return replace(container, tools=tools, shell=found.get("sh")), False
+
+
+def _ask_for_programs(
+    engine: Engine, container: str, names: Iterable[str], folders: Sequence[str]
+) -> Mapping[str, str]:
+    """Through the engine, which runs nothing for it: one request for each place, several at a time."""
+
+    def is_program(path: str) -> bool:
+        found = engine.archive_stat(container, path)
+        # Go's bits above the permissions: a link says nothing of where it leads, which is a program nearly always.
+        return found is not None and (bool(found.link_target) or bool(found.mode & 0o111)) and not found.mode >> 31
+
+    paths = [(name, f"{folder}/{name}") for name in names for folder in folders]
+    with ThreadPoolExecutor(1 if engine.endpoint.url.startswith("ssh") else 4) as pool:
+        answers = list(pool.map(lambda each: is_program(each[1]), paths))
+    found: dict[str, str] = {}
+    for (name, path), yes in zip(paths, answers, strict=True):
+        if yes:
+            found.setdefault(name, path)
+    return found
