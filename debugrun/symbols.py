@@ -31,7 +31,9 @@ def gdb_arguments(pid: int, *, prelude: bool = True) -> tuple[str, ...]:
     if prelude:
         source = f"{_text('gdb/prelude.py')}\nprepare({pid})\n"
         settings.append(f"python exec({source!r}, {{'__name__': 'debugrun'}})")
-    return ("-nx", *(word for setting in settings for word in ("-iex", setting)))
+    # In place the target's file system is gdb's own, and Python would leave its byte code there.
+    early = ("-eiex", "set python dont-write-bytecode on")
+    return ("-nx", *early, *(word for setting in settings for word in ("-iex", setting)))
 
 
 def perf_arguments(pid: int) -> tuple[str, ...]:
