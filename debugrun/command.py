@@ -36,8 +36,10 @@ def tool_argv(words: tuple[str, ...], filling: Filling) -> tuple[str, ...]:
     for word in words:
         if word == "{args}":
             argv.extend(filling.args or option.tool_args or filling.mode.default_args)
-        elif word == "{symbols}":
+        elif word == "{gdb-symbols}":
             argv.extend(symbols.gdb_arguments(pid, prelude=filling.prelude))
+        elif word == "{perf-symbols}":
+            argv.extend(symbols.perf_arguments(pid))
         else:
             argv.append(word.replace("{pid}", str(pid)))
     if option.file_capability and argv[0] == filling.tool.binary:

@@ -34,7 +34,7 @@ GATES = frozenset(
         "syscall",  # seccomp only
     }
 )
-PLACEHOLDERS = frozenset({"{pid}", "{args}", "{symbols}"})
+PLACEHOLDERS = frozenset({"{pid}", "{args}", "{gdb-symbols}", "{perf-symbols}"})
 CALL = re.compile(r"[a-z_][a-z0-9_]*(\((0x[0-9a-f]+|[0-9]+)\))?")
 NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 CAPABILITY = re.compile(r"[A-Z][A-Z_]*")
@@ -68,7 +68,8 @@ class Failure:
 class Mode:
     """One way to use a tool.
 
-    `command` is argv with the placeholders {pid}, {args}, {symbols}; `default_args` stand in for {args} when the
+    `command` is argv with the placeholders {pid}, {args}, {gdb-symbols} and {perf-symbols} (what the tool needs to read
+    the target's files from another mount namespace: debugrun.symbols); `default_args` stand in for {args} when the
     user gives none. `interactive_command`, `prompt` and `handover` are for a terminal: wait for the prompt, send
     the handover lines, then hand over. `then` are commands run after it in the same place. `duration` is in
     seconds: after it the tool is interrupted (SIGINT). `network` is "none" or "target".
@@ -258,7 +259,8 @@ def _mode(reader: _Reader, name: str) -> Mode:
         raise reader.fail("then", "expected a list of commands, each a list of words")
     if mode.network not in {"none", "target"}:
         raise reader.fail("network", f"{mode.network!r} is neither 'none' nor 'target'")
-    for key, words in (("command", mode.command), ("interactive_command", mode.interactive_command)):
+    commands = [("command", mode.command), ("interactive_command", mode.interactive_command)]
+    for key, words in [*commands, *(("then", each) for each in mode.then)]:
         for word in words:
             if word.startswith("{") and word not in PLACEHOLDERS:
                 raise reader.fail(key, f"{word} is none of {', '.join(sorted(PLACEHOLDERS))}")
