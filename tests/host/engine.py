@@ -1,0 +1,251 @@
+"""The engine for tests and demo: the one in reach, else a private one.
+
+`python -m tests.host.engine up` prints DOCKER_HOST when a private engine is used, nothing when the environment's own
+engine answers. `down` ends the private one and keeps its images; `forget` deletes those too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+from docker.errors import DockerException, NotFound
+
+from tests.host.state import HostError, folder
+
+LONGEST_SOCKET_PATH = 107  # unix(7): sun_path
+CGROUP = "debugrun-test"
+STARTS_WITHIN = 30.0  # seconds
+ENDS_WITHIN = 15.0
+# Namespaces of its own: dockerd's bridge, its iptables rules and its mounts never meet those of another engine.
+# runc wants a pure cgroup v1 or v2: a hybrid's v2 part goes away in here.
+START = """
+ip link set lo up
+mount --make-rshared /
+mount -t tmpfs -o mode=755 tmpfs /run
+if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi
+exec dockerd "$@"
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leader:
+    """The private dockerd: its PID, the kernel's start time of that PID, its mount namespace."""
+
+    pid: int
+    start: str
+    namespace: str
+
+
+def up() -> str:
+    """Have an engine. Returns the DOCKER_HOST to set, or "" when the environment's own engine answers."""
+    home = _home()
+    ours = f"unix://{_socket(home)}"
+    if os.environ.get("DOCKER_HOST", ours) != ours:
+        why = _silence(dict(os.environ))
+        if why:
+            raise HostError(f"DOCKER_HOST={os.environ['DOCKER_HOST']} does not answer: {why}; try: unset DOCKER_HOST")
+        return ""
+    environment = {key: value for key, value in os.environ.items() if key != "DOCKER_HOST"}
+    why = _silence(environment)
+    if not why:
+        return ""
+    with _lock(home):
+        if _silence({"DOCKER_HOST": ours}):
+            _require(why)
+            _end(home)
+            _start(home)
+            _remove_containers(home)  # a machine that went down may have left some
+    return ours
+
+
+def down(*, forget: bool = False) -> None:
+    """End the private engine with all its containers, processes, mounts and cgroups."""
+    home = _home()
+    with _lock(home):
+        if not _silence({"DOCKER_HOST": f"unix://{_socket(home)}"}):
+            _remove_containers(home)
+        _end(home)
+        if forget:
+            shutil.rmtree(home / "data", ignore_errors=True)
+
+
+def _home() -> Path:
+    home = folder() / "engine"
+    home.mkdir(exist_ok=True)
+    return home
+
+
+def _socket(home: Path) -> Path:
+    return home / "d.sock"
+
+
+@contextlib.contextmanager
+def _lock(home: Path) -> Iterator[None]:
+    with (home / "lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _silence(environment: dict[str, str]) -> str:
+    """Why the engine that this environment leads to does not answer; "" when it does."""
+    try:
+        with contextlib.closing(docker.from_env(timeout=10, environment=environment)) as client:
+            client.ping()
+    except (DockerException, OSError) as error:
+        return str(error)
+    return ""
+
+
+def _require(why: str) -> None:
+    """A private engine can be made here, or HostError says what to do."""
+    if os.geteuid() != 0:
+        raise HostError(f"no container engine answers ({why}), and only root can start one; try: sudo make test")
+    if len(os.fsencode(_socket(_home()))) > LONGEST_SOCKET_PATH:
+        raise HostError(f"{_home()} is too long for a socket's path; try: DEBUGRUN_TEST_STATE=/tmp/dt make test")
+    if shutil.which("dockerd", path=_path()) and shutil.which("ip", path=_path()):
+        return
+    if shutil.which("apt-get") is None:
+        raise HostError("no container engine answers, and this is no Debian; try: install Docker and start it")
+    _say("installing the distribution's docker.io (not started as a service)")
+    done = subprocess.run([str(Path(__file__).with_name("install-docker"))], check=False, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise HostError("docker.io could not be installed; try: apt-get install docker.io")
+
+
+def _path() -> str:
+    return f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin:/usr/bin:/bin"
+
+
+def _start(home: Path) -> None:
+    _say("starting a private engine")
+    (home / "daemon.json").write_text("{}\n")  # never this machine's own configuration
+    options = ["--config-file", home / "daemon.json", "--data-root", home / "data", "--exec-root", "/run/docker"]
+    options += ["--pidfile", "/run/docker.pid", "--host", f"unix://{_socket(home)}"]
+    options += ["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", CGROUP]
+    command = ["unshare", "--mount", "--net", "--propagation", "private", "bash", "-ec", START, "dockerd"]
+    with (home / "log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, *map(str, options)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={"PATH": _path(), "HOME": "/root"},
+            cwd="/",
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + STARTS_WITHIN
+    while _silence({"DOCKER_HOST": f"unix://{_socket(home)}"}):
+        if process.poll() is not None or time.monotonic() > deadline:
+            _record(home, process.pid)
+            _end(home)
+            tail = "\n".join((home / "log").read_text().splitlines()[-5:])
+            raise HostError(f"the private engine did not start:\n{tail}\ntry: less {home / 'log'}")
+        time.sleep(0.05)
+    _record(home, process.pid)
+    process.returncode = 0  # it is to outlive us: no warning that it still runs
+
+
+def _record(home: Path, pid: int) -> None:
+    """Who the engine is, so that a later run ends it and nothing else."""
+    with contextlib.suppress(OSError):
+        leader = {"pid": pid, "start": _start_time(pid), "namespace": os.readlink(f"/proc/{pid}/ns/mnt")}
+        (home / "leader").write_text(json.dumps(leader))
+
+
+def _start_time(pid: int) -> str:
+    """Field 22 of proc_pid_stat(5); the name before it may hold anything."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def _remove_containers(home: Path) -> None:
+    with contextlib.closing(docker.DockerClient(base_url=f"unix://{_socket(home)}", timeout=60)) as client:
+
+        def remove(name: str) -> None:
+            with contextlib.suppress(NotFound):
+                client.api.remove_container(name, force=True, v=True)
+
+        names = [each["Id"] for each in client.api.containers(all=True)]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(remove, names))
+
+
+def _end(home: Path) -> None:
+    """End the recorded engine, dead or alive, and what it left."""
+    try:
+        leader = Leader(**json.loads((home / "leader").read_text()))
+    except (FileNotFoundError, ValueError):
+        leader = None
+    if leader is not None:
+        with contextlib.suppress(OSError):
+            if _start_time(leader.pid) == leader.start:
+                os.kill(leader.pid, signal.SIGTERM)
+        deadline = time.monotonic() + ENDS_WITHIN
+        while (left := _members(leader.namespace)) and time.monotonic() < deadline:
+            if leader.pid not in left:
+                _kill(left)
+            time.sleep(0.05)
+        _kill(_members(leader.namespace))
+        (home / "leader").unlink()
+    _socket(home).unlink(missing_ok=True)
+    for group in Path("/sys/fs/cgroup").glob(f"**/{CGROUP}"):
+        for path in [*sorted(group.rglob("*/"), reverse=True), group]:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+
+def _members(namespace: str) -> set[int]:
+    """The processes of that mount namespace."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(entry / "ns/mnt") == namespace:
+                found.add(int(entry.name))
+    return found
+
+
+def _kill(pids: set[int]) -> None:
+    """Kill these and their children: a container's process has namespaces of its own, its parent is a shim of ours."""
+    for pid in pids:
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                for child in children.read_text().split():
+                    os.kill(int(child), signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _say(text: str) -> None:
+    print(f"engine: {text}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Do what the only argument says."""
+    try:
+        match sys.argv[1:]:
+            case ["up"]:
+                print(up())
+            case ["down"]:
+                down()
+            case ["forget"]:
+                down(forget=True)
+            case _:
+                sys.exit("usage: python -m tests.host.engine up|down|forget")
+    except HostError as error:
+        sys.exit(f"engine: {error}")
+
+
+if __name__ == "__main__":
+    main()
