@@ -16,8 +16,8 @@ Json = Mapping[str, object]
 
 # moby oci/caps/defaults.go DefaultCapabilities(), unchanged from 1.x to 29.
 DOCKER_DEFAULT = frozenset(
-    "AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD NET_BIND_SERVICE NET_RAW "
-    "SETFCAP SETGID SETPCAP SETUID SYS_CHROOT".split()  # noqa: SIM905 - words read better
+    "AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD NET_BIND_SERVICE NET_RAW "  # noqa: SIM905 - words read better
+    "SETFCAP SETGID SETPCAP SETUID SYS_CHROOT".split()
 )
 # containers.conf(5) default_capabilities.
 PODMAN_DEFAULT = DOCKER_DEFAULT - {"AUDIT_WRITE", "MKNOD", "NET_RAW"}

@@ -205,10 +205,10 @@ def _by_pid(lines: list[str]) -> dict[int, str]:
 
 
 def _host(lines: list[str]) -> HostFacts:
-    settings = dict(line.split(" ", 1) for line in lines if " " in line)
+    settings = dict(line.split(":", 1) for line in lines if ":" in line)
 
     def setting(name: str) -> int | None:
-        value = settings.get(name, "")
+        value = settings.get(f"sys/{name}", "")
         return int(value) if re.fullmatch(r"-?\d+", value) else None
 
     host = HostFacts(
@@ -219,5 +219,5 @@ def _host(lines: list[str]) -> HostFacts:
         dmesg_restrict=setting("kernel/dmesg_restrict"),
     )
     # No Yama, or not among the LSMs in use: nothing restricts (Documentation/admin-guide/LSM/Yama.rst).
-    absent = settings.get("kernel/yama/ptrace_scope") == "absent"
+    absent = settings.get("sys/kernel/yama/ptrace_scope") == "absent"
     return replace(host, yama_ptrace_scope=0) if absent else host
