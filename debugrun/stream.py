@@ -251,3 +251,27 @@ def _peek(buffer: object) -> bytes:
         return bytes(peek())
     except (OSError, ValueError):
         return b""
+
+
+class Frames:
+    """Takes the engine's multiplexing apart (no TTY): 8 bytes of head, of which 0 is the stream and 4 to 7 the length.
+
+    Docker Engine API, "Stream format" of ContainerAttach.
+    """
+
+    HEAD = 8
+
+    def __init__(self) -> None:
+        self._pending = b""
+
+    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+        """The (stream, bytes) that `data` completes; stream 1 is standard output, 2 standard error."""
+        self._pending += data
+        found: list[tuple[int, bytes]] = []
+        while len(self._pending) >= self.HEAD:
+            end = self.HEAD + int.from_bytes(self._pending[4 : self.HEAD])
+            if len(self._pending) < end:
+                break
+            found.append((self._pending[0], self._pending[self.HEAD : end]))
+            self._pending = self._pending[end:]
+        return found

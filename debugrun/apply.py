@@ -1,0 +1,170 @@
+"""Makes the place that an option describes, and lets go of it so that the target runs on.
+
+A sidecar is a held container: its main process is the lease (data/lease.sh), the tool is an exec in it. When the
+lease ends, the container does, and the engine removes it. `here`, the lease is a second exec.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from types import FrameType
+
+from debugrun import lease
+from debugrun.engine import Engine, Sidecar
+from debugrun.errors import DebugrunError, EngineError
+from debugrun.facts import ContainerFacts
+from debugrun.grants import Option, Placement
+from debugrun.lease import Lease
+from debugrun.place import Place
+
+LABEL_SESSION = "debugrun.session"
+LABEL_TARGET = "debugrun.target"
+LABEL_CREATED = "debugrun.created"
+LABEL_TOOL = "debugrun.tool"
+
+# gdb on a large program takes one or two GiB for symbols. The limit protects the host from more; it is wide because
+# a debugger that is killed for memory leaves its breakpoints in the target.
+MEMORY = 4 << 30
+PIDS = 512  # gdb starts a thread per processor
+
+READY = 10.0  # seconds that a shell in the target has to start
+STOP_TIMEOUT = 60  # seconds that `docker stop` gives the sidecar before KILL
+
+class Ended(SystemExit):
+    """TERM or HUP came; `code` is 128 plus its number."""
+
+
+@contextlib.contextmanager
+def place(  # noqa: PLR0913 - what is given, to whom, by whom and for what
+    engine: Engine,
+    option: Option,
+    target: ContainerFacts,
+    *,
+    session: str,
+    tool: str,
+    breakpoints: bool,
+    stop_signal: str = "TERM",
+    profile_json: str | None = None,
+) -> Iterator[Place]:
+    """The place of `option`, for any number of tools one after the other; nothing of it stays behind.
+
+    `breakpoints` says that the tool writes into the target's text, so that it must not be killed; `stop_signal` is
+    what makes it detach. `profile_json` is the seccomp profile to send inline. TERM and HUP raise Ended inside, once.
+    Raises DebugrunError when the engine refuses a step.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_ending())
+        if option.placement is Placement.HERE:
+            shell = target.shell
+            script = lease.command(stop_signal=stop_signal, breakpoints=breakpoints, shell=shell) if shell else ()
+            made = _here(engine, option, target, script, stack)
+        else:
+            script = lease.command(stop_signal=stop_signal, breakpoints=breakpoints)
+            labels = {LABEL_SESSION: session, LABEL_TOOL: tool}
+            made = _sidecar(engine, _described(option, target, script, labels, profile_json), target, stack)
+        stack.callback(made.leave)
+        yield made
+
+
+def _described(
+    option: Option,
+    target: ContainerFacts,
+    script: tuple[str, ...],
+    labels: dict[str, str],
+    profile_json: str | None,
+) -> Sidecar:
+    """The sidecar of an option."""
+    if option.image is None:
+        raise EngineError("no-toolbox", "no image for the sidecar", "make toolbox, or name one with --image")
+    return Sidecar(
+        name=f"debugrun-{labels[LABEL_TOOL]}-{uuid.uuid4().hex[:10]}",
+        target=target.id,
+        image=option.image,
+        command=script,
+        user=option.user,
+        labels={**labels, LABEL_TARGET: target.id, LABEL_CREATED: str(int(time.time()))},
+        cap_add=option.cap_add,
+        cap_drop=option.cap_drop,
+        security_opt=option.security_opt(profile_json),
+        privileged=option.privileged,
+        network=option.network,
+        memory=MEMORY,
+        pids=PIDS,
+        stop_timeout=STOP_TIMEOUT,
+        userns_mode=target.userns_mode,
+    )
+
+
+def _sidecar(engine: Engine, sidecar: Sidecar, target: ContainerFacts, stack: contextlib.ExitStack) -> Place:
+    """Create, attach, start. Its input is attached before the start, so that there is no moment without a lease."""
+    with contextlib.ExitStack() as undo:
+        # By name: the engine may have created what an interrupt kept it from telling us.
+        undo.callback(_discard, engine, sidecar.name)
+        container = engine.create_sidecar(sidecar)
+        stream = engine.attach(container)
+        undo.callback(stream.close)
+        engine.start(container)
+        held = stack.enter_context(contextlib.closing(Lease(stream)))
+        undo.pop_all()
+    return Place(engine=engine, container=container, target=target, user=sidecar.user, lease=held, privileged=False)
+
+
+def _discard(engine: Engine, name: str) -> None:
+    """Remove a sidecar that never ran a tool, if it is there at all."""
+    with contextlib.suppress(DebugrunError):
+        engine.remove(name, force=True)
+
+
+def _here(
+    engine: Engine, option: Option, target: ContainerFacts, script: tuple[str, ...], stack: contextlib.ExitStack
+) -> Place:
+    """The lease as an exec of its own, ready before any tool; none when the container has no shell."""
+    held: Lease | None = None
+    if script:
+        exec_id = engine.exec_create(target.id, script, user=option.user, privileged=option.privileged)
+        held = stack.enter_context(contextlib.closing(Lease(engine.exec_start(exec_id))))
+        if not held.await_ready(READY):
+            raise EngineError(
+                "no-lease",
+                f"{target.shell} in {target.name} did not start within {READY:.0f} s",
+                "give it a sidecar: --via sidecar",
+            )
+    return Place(
+        engine=engine,
+        container=target.id,
+        target=target,
+        user=option.user,
+        lease=held,
+        privileged=option.privileged,
+        shell=target.shell or "sh",
+    )
+
+
+@contextlib.contextmanager
+def _ending() -> Iterator[None]:
+    """TERM and HUP become an exception, so that everything is undone; a second one ends us as before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def end(number: int, _: FrameType | None) -> None:
+        restore()
+        raise Ended(128 + number)
+
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # nohup means it
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        restore()

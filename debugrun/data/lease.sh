@@ -1,0 +1,64 @@
+# Holds a debug tool on a lease: sh -c THIS lease STOP PATIENCE SILENCE
+# When the client goes (end of input), sleeps (no line for SILENCE seconds; a shell whose read has no -t notices the
+# end of input only) or the container is stopped (TERM), the tool gets the signal STOP and the script ends after it.
+# A tool that has not ended PATIENCE seconds later is left to the engine's KILL; 0: never, since its breakpoints
+# would stay in the target's memory and kill that.
+# The input's lines: "" (still here), "tool PID START" (starttime of proc_pid_stat(5): a PID may be used again), and
+# "int", "hup", "stop" (signals for the tool). It never forks where it can do without: in a PID namespace that belongs
+# to the target, an orphan would become a zombie of the target's PID 1.
+set -f
+stop=$1 patience=$2 silence=$3 tool='' start=''
+
+alive() {
+    [ "$tool" ] && { read -r stat <"/proc/$tool/stat"; } 2>/dev/null || return 1
+    set -- ${stat##*) }
+    [ "${20}" = "$start" ] && [ "$1" != Z ] && [ "$1" != X ]
+}
+
+send() {
+    alive && kill -"$1" "$tool" 2>/dev/null
+}
+
+pause() {
+    if [ "$limit" ]; then
+        read -r -t 1 _ <&3
+    else
+        sleep 1
+    fi
+}
+
+end() {
+    trap '' TERM INT HUP
+    echo "$1"
+    send "$stop" && send CONT
+    waited=0
+    while alive; do
+        waited=$((waited + 1))
+        [ "$patience" -gt 0 ] && [ "$waited" -gt "$patience" ] && exit 1
+        pause
+    done
+    exit 0
+}
+
+trap 'end stopped' TERM INT HUP
+# Our own output's pipe, opened for reading too: nothing ever comes out, so a read of it with a time limit is a sleep
+# without a process. Dash has no time limit (its read fails with 2, the others' with 1 at the end of input).
+limit=
+if [ -p /proc/self/fd/1 ] && [ -r /proc/self/fd/1 ]; then
+    read -r -t 1 _ </dev/null 2>/dev/null
+    [ $? -eq 1 ] && exec 3<>/proc/self/fd/1 && limit="-t $silence"
+fi
+echo ready
+
+while read -r $limit line; do
+    case $line in
+    tool\ *)
+        line=${line#tool }
+        tool=${line% *} start=${line#* }
+        ;;
+    int) send INT ;;
+    hup) send HUP ;;
+    stop) send "$stop" && send CONT ;;
+    esac
+done
+end gone

@@ -1,0 +1,190 @@
+"""A place where tools run, one after the other, and a tool that runs there.
+
+A tool never runs without a lease where there is a shell to hold one: it starts by way of a few lines of shell that
+say its identity and wait for a go, which is given once the lease knows whom to end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from debugrun import refusals
+from debugrun.engine import Engine
+from debugrun.errors import DebugrunError, EngineError
+from debugrun.facts import ContainerFacts
+from debugrun.lease import Lease
+from debugrun.stream import Frames, LostError, Stream
+
+# proc_pid_stat(5): the name in parentheses may hold anything, so the fields are counted after the last one.
+STARTER = """\
+read -r line </proc/self/stat
+n=0
+for field in ${line##*) }; do
+    n=$((n + 1))
+    [ $n -eq 20 ] && echo "$$ $field"
+done
+read -r line && exec "$@"
+"""
+
+
+
+IDENTITY = re.compile(rb"(\d+) (\d+)\r?\n")
+START_TIMEOUT = 30.0  # seconds for a shell in a container to say who it is
+GENTLE = 10.0  # seconds that we wait for a tool to end; the lease goes on waiting without us
+INTERRUPT, END_OF_INPUT = b"\x03", b"\x04"  # as a terminal sends them
+
+
+class Running:
+    """A tool that was started: its streams, its signals and its end."""
+
+    def __init__(self, engine: Engine, exec_id: str, stream: Stream, *, tty: bool) -> None:
+        self.stream = stream
+        self.tty = tty
+        self.ended = False
+        self._engine = engine
+        self._exec_id = exec_id
+        self._frames = Frames()
+        self._echo = b""
+
+    def receive(self) -> list[tuple[int, bytes]] | None:
+        """What has arrived as (1 for standard output or 2 for standard error, bytes); None: the end.
+
+        An empty list: nothing yet. With a TTY everything is standard output. Raises LostError.
+        """
+        data = self.stream.receive()
+        if data is None:
+            return []
+        if not data:
+            self.ended = True
+            return None
+        if not self.tty:
+            return self._frames.feed(data)
+        if self._echo:
+            common = min(len(self._echo), len(data))
+            self._echo, data = self._echo[common:], data[common:]
+        return [(1, data)] if data else []
+
+    def identify(self) -> tuple[int, int]:
+        """PID and starttime of the shell that becomes the tool: its first line. Raises EngineError without one."""
+        text = b""
+        deadline = time.monotonic() + START_TIMEOUT
+        while (left := deadline - time.monotonic()) > 0:
+            if not self.stream.wait(left):
+                break
+            parts = self.receive()
+            if parts is None:
+                break
+            text += b"".join(part for _, part in parts)
+            if found := IDENTITY.fullmatch(text):
+                return int(found[1]), int(found[2])
+        said = text.decode(errors="replace").strip() or "its shell said nothing"
+        raise refusals.refused(self.status() or 126, said, "the engine", "run a command in the container", "")
+
+    def go(self) -> None:
+        """Let the shell become the tool. A TTY echoes the line, and not as output of the tool."""
+        self._echo = b"\r\n" if self.tty else b""
+        self.stream.send_all(b"\n")
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell the TTY its size; a tool that has just ended is no error."""
+        with contextlib.suppress(EngineError):
+            self._engine.resize(self._exec_id, rows=rows, columns=columns)
+
+    def status(self, timeout: float = 2.0) -> int | None:
+        """The tool's exit status; None when the engine has lost it with its container.
+
+        The engine notices the end of a process some milliseconds after the end of its output.
+        """
+        deadline = time.monotonic() + timeout
+        pause = 0.002
+        while True:
+            try:
+                told = self._engine.exec_inspect(self._exec_id)
+            except DebugrunError:
+                return None
+            code = told.get("ExitCode")
+            if not told.get("Running") and isinstance(code, int):
+                return code
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(pause)
+            pause = min(pause * 2, 0.1)
+
+
+@dataclass(kw_only=True, slots=True)
+class Place:
+    """Where tools run: an exec in `container` as `user`.
+
+    Without a `lease` (no shell in the target) a tool outlives a client that is killed, and takes no signals but the
+    terminal's.
+    """
+
+    engine: Engine
+    container: str
+    target: ContainerFacts
+    user: str
+    lease: Lease | None
+    privileged: bool
+    shell: str = "sh"
+    running: Running | None = None
+
+    @property
+    def leased(self) -> bool:
+        """Whether a tool ends when this program does, however it does."""
+        return self.lease is not None
+
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        tty: bool,
+        size: tuple[int, int] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Running:
+        """Start a tool; `size` is (rows, columns) of its TTY, in force before its first output.
+
+        Raises EngineError: no such program, no shell, connection lost; UsageError: an argument that is not UTF-8.
+        """
+        words = list(argv) if self.lease is None else [self.shell, "-c", STARTER, "debugrun", *argv]
+        exec_id = self.engine.exec_create(
+            self.container, words, user=self.user, tty=tty, privileged=self.privileged, environment=environment
+        )
+        self.running = running = Running(self.engine, exec_id, self.engine.exec_start(exec_id, tty=tty), tty=tty)
+        identity = running.identify() if self.lease is not None else None
+        if size is not None:
+            running.resize(*size)
+        if self.lease is not None and identity is not None:
+            self.lease.tell(f"tool {identity[0]} {identity[1]}")
+            running.go()
+        return running
+
+    def signal(self, name: str) -> bool:
+        """Send the tool "int", "hup", or "stop", what makes it detach; whether there is a lease to do it."""
+        return self.lease is not None and self.lease.tell(name)
+
+    def end(self, timeout: float = GENTLE) -> bool:
+        """Make the running tool let go of the target, and wait; whether it has ended. Its output is thrown away."""
+        running = self.running
+        if running is None or running.ended:
+            return True
+        deadline = time.monotonic() + timeout
+        with contextlib.suppress(LostError):
+            if not self.signal("stop"):
+                running.stream.send_all(INTERRUPT + END_OF_INPUT if running.tty else b"")
+                running.stream.close_write()
+            while (left := deadline - time.monotonic()) > 0:
+                if running.stream.wait(left) and running.receive() is None:
+                    return True
+        return False
+
+    def leave(self) -> None:
+        """End what still runs and close its connection; the lease does the rest."""
+        try:
+            self.end()
+        finally:
+            if self.running is not None:
+                self.running.stream.close()
