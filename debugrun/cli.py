@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import os
 from collections.abc import Callable
@@ -180,15 +181,18 @@ def facts_command(
 def profile_command(
     *,
     tool: ToolName,
-    container: OptionalContainer = "",
+    container: Container,
+    pid: Pid = None,
     mode: ModeName = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="write it there, mode 0600")] = None,
     tool_file: ToolFile = None,
 ) -> None:
-    """Print the seccomp profile that a tool needs: the engine's default plus the blocked calls, nothing else."""
+    """Print the seccomp profile that a tool needs: the one in force plus the blocked calls, nothing else."""
     from debugrun import session  # noqa: PLC0415 - imports the engine's client
+    from debugrun.request import Request  # noqa: PLC0415
 
-    session.show_profile(tool, container, mode, output, tool_folder(), tool_file)
+    request = Request(tool=tool, container=container, pid=pid, mode=mode, tool_file=tool_file)
+    session.show_profile(request, tool_folder(), output)
 
 
 @interruptible
@@ -206,23 +210,29 @@ def tools_command(
 @interruptible
 def gc_command(
     *,
-    all_sessions: Annotated[bool, typer.Option("--all", help="also end sessions that are still alive")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="also end sessions that are still alive")] = False,
 ) -> None:
     """Remove what a crash left behind, gently: tools are told to detach before their container goes."""
     from debugrun import session  # noqa: PLC0415 - imports the engine's client
 
-    session.collect(all_sessions=all_sessions)
+    session.collect(everything=everything)
+
+
+class Action(enum.Enum):
+    """What to do with the toolbox."""
+
+    BUILD = "build"
 
 
 @interruptible
 def toolbox_command(
-    *,
-    action: Annotated[str, typer.Argument(metavar="build|show", help="build: make the image when it is missing")],
+    *, action: Annotated[Action, typer.Argument(help="build: make the image when it is missing")]
 ) -> None:
-    """The image that holds the tools: Debian packages, with or without a registry."""
+    """The image that holds the tools, made of Debian packages, with or without a registry."""
     from debugrun import session  # noqa: PLC0415 - imports the engine's client
 
-    session.toolbox(action)
+    del action  # there is one
+    session.make_toolbox(tool_folder())
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 - the shape of a Typer callback

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 
+from debugrun.facts import Facts
 from debugrun.grants import Gate, Grant, Layer, Option, Verdict
 from debugrun.plan import Plan, within
 
@@ -148,3 +150,22 @@ def refusal(plan: Plan) -> tuple[str, str]:
         flag = f"--via {wider.placement.value} {flag}"
     what_it_takes = what(wider, facts.process.permitted)
     return message, f"debugrun {plan.tool.name} {facts.container.name} {facts.process.pid} {flag}  ({what_it_takes})"
+
+
+def facts_text(facts: Facts) -> str:
+    """The facts for a person: one line a fact, `?` for what could not be read."""
+    lines = []
+    for part in ("engine", "host", "container", "process", "images"):
+        lines.append(part)
+        value = getattr(facts, part)
+        for each in dataclasses.fields(value):
+            lines.append(f"  {each.name:<26} {_word(getattr(value, each.name))}")
+    return "\n".join(lines)
+
+
+def _word(value: object) -> str:
+    if value is None:
+        return "?"
+    if isinstance(value, tuple):
+        return ", ".join(_word(item) for item in value) or "-"
+    return str(value) if value != "" else "-"

@@ -1,0 +1,188 @@
+"""The program on one screen: Request -> needs -> observe -> Facts -> plan -> place -> attach -> status."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from debugrun import apply, attach, catalog, engine, judge, observe, report, seccomp, toolbox, tools
+from debugrun.command import Filling, tool_argv
+from debugrun.errors import EXIT_REFUSED, DebugrunError, RefusedError, UsageError
+from debugrun.facts import Facts, FactsError
+from debugrun.facts import dump as dump_facts
+from debugrun.facts import load as load_facts
+from debugrun.grants import Option, Verdict
+from debugrun.plan import Plan, plan
+from debugrun.request import Request
+from debugrun.selection import Row, Wanted
+from debugrun.tools import Mode, Tool
+
+TOOLBOX = "debugrun-toolbox:latest"
+
+
+def run(request: Request, folder: Path) -> int:
+    """Put the tool on the process. Returns the tool's exit status; raises DebugrunError."""
+    tool, mode = find_tool(request, folder)
+    with engine.connect() as connection:
+        facts = look(connection, request, tool)
+        decision = plan(tool, mode, facts, request.ceiling)
+        while (option := decision.option) is not None:
+            print(report.announce(decision), file=sys.stderr)
+            result = attempt(connection, request, decision, option)
+            if result.refuted is None:
+                return result.status
+            print(f"debugrun: refused: {result.refuted.text}", file=sys.stderr)
+            decision = decision.refute(result.refuted.layer, result.refuted.text)
+    raise RefusedError("refused", *report.refusal(decision))
+
+
+def find_tool(request: Request, folder: Path) -> tuple[Tool, Mode]:
+    """The tool and the mode that were asked for. Raises ToolError."""
+    tool = tools.load_file(request.tool_file) if request.tool_file else tools.load(request.tool, folder)
+    return tool, tool.mode(request.mode)
+
+
+def look(connection: engine.Engine, request: Request, tool: Tool | None) -> Facts:
+    """Observe the target, and ask which process is meant when that is not clear and a person is there to say."""
+    wanted = Wanted(pid=request.pid, host_pid=request.host_pid, comm=request.comm)
+    binaries = (tool.binary,) if tool else ()
+    image = request.image or TOOLBOX
+    try:
+        return observe.observe(connection, request.container, wanted, binaries=binaries, toolbox_ref=image)
+    except observe.AmbiguousError as error:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise
+        wanted = Wanted(pid=pick(error.rows))
+        return observe.observe(connection, request.container, wanted, binaries=binaries, toolbox_ref=image)
+
+
+def attempt(connection: engine.Engine, request: Request, decision: Plan, option: Option) -> attach.Result:
+    """One option, for real: the tool's own output is the probe."""
+    target = decision.facts.container
+    with apply.place(
+        connection,
+        option,
+        target_id=target.id,
+        target_name=target.name,
+        session=uuid.uuid4().hex[:12],
+        profile_json=profile_json(option, decision.facts),
+    ) as place:
+        return attach.run(place, invocation(request, decision, option))
+
+
+def profile_json(option: Option, facts: Facts) -> str | None:
+    """The profile to send inline: the one in force with the option's calls opened; None: the engine's own."""
+    _, base = judge.base_profile(option, facts)
+    if not option.opened_calls or base is None:
+        return None
+    widened = seccomp.widen(
+        base,
+        [judge.parse_call(call) for call in option.opened_calls],
+        caps=judge.container_capabilities(option, facts),
+        arch=facts.engine.architecture,
+        kernel=judge.version_tuple(facts.engine.kernel)[:2],
+    )
+    return seccomp.dump_profile(widened)
+
+
+def invocation(request: Request, decision: Plan, option: Option) -> attach.Invocation:
+    """What is started in the place, and how its answers are read."""
+    tool, mode = decision.tool, decision.mode
+    filling = Filling(option=option, tool=tool, mode=mode, pid=decision.facts.process.pid, args=request.args)
+    tty = sys.stdin.isatty() and sys.stdout.isatty()
+    prompted = tty and mode.prompt is not None and not set(mode.batch_flags) & set(request.args)
+    words = mode.interactive_command if prompted else mode.command
+    return attach.Invocation(
+        argv=tool_argv(words, filling),
+        then=tuple(tool_argv(each, filling) for each in mode.then),
+        tty=tty,
+        failures=tool.failures,
+        prompt=mode.prompt if prompted else None,
+        handover=tuple(line.replace("{pid}", str(filling.pid)) for line in mode.handover) if prompted else (),
+        hold_output=option.verdict is not Verdict.OPEN,
+        duration=request.duration or mode.duration,
+        detach_keys=request.detach_keys,
+    )
+
+
+def show_plan(request: Request, folder: Path, *, facts_file: Path | None, as_json: bool) -> int:
+    """Print the decision; 126 when nothing within the ceiling works."""
+    tool, mode = find_tool(request, folder)
+    if facts_file is not None:
+        facts = read_facts(facts_file)
+    elif request.container:
+        with engine.connect() as connection:
+            facts = look(connection, request, tool)
+    else:
+        raise UsageError("no-target", "a container or --facts FILE is missing", f"debugrun plan {tool.name} CONTAINER")
+    decision = plan(tool, mode, facts, request.ceiling)
+    print(report.plan_json(decision) if as_json else report.plan_text(decision))
+    return EXIT_REFUSED if decision.option is None else 0
+
+
+def read_facts(path: Path) -> Facts:
+    """Facts that were saved. Raises UsageError naming the file and the key."""
+    try:
+        return load_facts(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, FactsError) as error:
+        hint = "debugrun facts CONTAINER --json writes one"
+        raise UsageError("bad-facts", f"{path}: {error}", hint) from error
+
+
+def show_facts(request: Request, *, as_json: bool) -> None:
+    """Print what was observed."""
+    with engine.connect() as connection:
+        facts = look(connection, request, None)
+    print(dump_facts(facts) if as_json else report.facts_text(facts))
+
+
+def show_profile(request: Request, folder: Path, output: Path | None) -> None:
+    """Print the profile of the narrowest option that needs one, or write it with mode 0600.
+
+    Raises RefusedError: the tool needs none here, or the default profile of the engine is not known.
+    """
+    tool, mode = find_tool(request, folder)
+    with engine.connect() as connection:
+        facts = look(connection, request, tool)
+    options = plan(tool, mode, facts, request.ceiling).options
+    text = next((text for option in options if (text := profile_json(option, facts))), None)
+    if text is None:
+        message = f"the filter in force blocks nothing that {tool.name} {mode.name} needs, or is not known"
+        raise RefusedError("no-profile", message, f"debugrun plan {tool.name} {facts.container.name}")
+    if output is None:
+        print(text)
+        return
+    with open(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text + "\n")
+
+
+def make_toolbox(folder: Path) -> None:
+    """Make the toolbox image, showing what goes on."""
+    from rich.console import Console  # noqa: PLC0415 - not on the way of a tool
+
+    console = Console(stderr=True)
+    recipe = toolbox.recipe(tools.load(name, folder) for name in catalog.names(folder))
+    with engine.connect() as connection, console.status("toolbox") as status:
+        print(toolbox.build(connection.client, recipe, status.update))
+
+
+def pick(rows: Sequence[Row]) -> int:
+    """Let a person choose a process; its PID."""
+    for number, row in enumerate(rows, start=1):
+        print(f"  {number}) {row.line()}", file=sys.stderr)
+    number = typer.prompt("which process", type=typer.IntRange(1, len(rows)), err=True)
+    return rows[int(number) - 1].pid
+
+
+def container_names() -> list[str]:
+    """Names of running containers; none when the engine does not answer (a shell is completing)."""
+    try:
+        with engine.connect(timeout=2) as connection:
+            return list(connection.container_names())
+    except DebugrunError:
+        return []
