@@ -119,7 +119,7 @@ def write(debs: Sequence[Path], out: IO[bytes], *, leave_out: re.Pattern[str] = 
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as target:
         seen = set(_write_frame(target))
         for deb in debs:
-            with _members(deb) as source:
+            with members(deb) as source:
                 for member in source:
                     name = merged(member.name)
                     if not name or name in seen or leave_out.match(name):
@@ -141,7 +141,8 @@ def merged(name: str) -> str:
 
 
 @contextmanager
-def _members(deb: Path) -> Iterator[tarfile.TarFile]:
+def members(deb: Path) -> Iterator[tarfile.TarFile]:
+    """The package's files, as a tar to be read once from its start. Raises EngineError for a damaged package."""
     command = ["dpkg-deb", "--fsys-tarfile", str(deb)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None  # noqa: S101 - asked for above

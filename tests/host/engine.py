@@ -161,7 +161,7 @@ def _start(home: Path) -> None:
 def _record(home: Path, pid: int) -> None:
     """Who the engine is, so that a later run ends it and nothing else."""
     with contextlib.suppress(OSError):
-        leader = {"pid": pid, "start": _start_time(pid), "namespace": os.readlink(f"/proc/{pid}/ns/mnt")}
+        leader = {"pid": pid, "start": _start_time(pid), "namespace": str(Path(f"/proc/{pid}/ns/mnt").readlink())}
         (home / "leader").write_text(json.dumps(leader))
 
 
@@ -211,7 +211,7 @@ def _members(namespace: str) -> set[int]:
     found = set()
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if os.readlink(entry / "ns/mnt") == namespace:
+            if str((entry / "ns/mnt").readlink()) == namespace:
                 found.add(int(entry.name))
     return found
 

@@ -1,0 +1,129 @@
+"""The images of the test targets: `python -m tests.host.images` makes those that are missing or out of date."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+import docker
+from docker.errors import DockerException
+
+from debugrun import rootfs
+from debugrun.errors import DebugrunError
+from tests.host.state import HostError
+
+REPOSITORY = Path(__file__).parents[2]
+DOCKERFILE = REPOSITORY / "Dockerfile.test"
+SOURCES = REPOSITORY / "tests/targets"
+LABEL = "debugrun.test"
+SUITE = "trixie"
+PACKAGES = (
+    "binutils", "busybox-static", "gcc", "gdb", "libc6-dev", "musl-tools", "python3-minimal", "strace", "tini",
+)  # fmt: skip
+REGISTRY_BASE = f"debian:{SUITE}-slim"
+
+
+def build(client: docker.APIClient) -> None:
+    """Have all images of Dockerfile.test. Raises HostError."""
+    base = _base_name()
+    digest = _digest(base)
+    stages = re.findall(r"^FROM .* AS (?!build$)(\w+)$", DOCKERFILE.read_text(), re.MULTILINE)
+    missing = [stage for stage in stages if _label(client, f"debugrun-test/{stage}:latest") != digest]
+    if not missing:
+        return
+    _have_base(client, base)
+    context = _context()
+    for stage in missing:
+        _say(f"building target image {stage}")
+        _build(client, context, tag=f"debugrun-test/{stage}:latest", target=stage, base=base, digest=digest)
+
+
+def _base_name() -> str:
+    recipe = repr((SUITE, PACKAGES, Path(rootfs.__file__).read_text()))
+    return f"debugrun-test/base:{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+
+
+def _digest(base: str) -> str:
+    files = [DOCKERFILE, *sorted(path for path in SOURCES.rglob("*") if path.is_file())]
+    return hashlib.sha256(base.encode() + b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def _label(client: docker.APIClient, name: str) -> str | None:
+    for image in client.images(name=name):
+        return (image["Labels"] or {}).get(LABEL)
+    return None
+
+
+def _have_base(client: docker.APIClient, name: str) -> None:
+    if client.images(name=name):
+        return
+    mirror = rootfs.mirror()
+    if mirror is None:
+        _base_from_registry(client, name)
+        return
+    _say(f"making the base of the target images from {len(PACKAGES)} Debian packages and their dependencies")
+    architecture = client.version()["Arch"]
+    with tempfile.TemporaryDirectory(prefix="debugrun-") as scratch:
+        archive = rootfs.Archive(mirror=mirror, suite=SUITE, architecture=architecture)
+        debs = rootfs.download(archive, PACKAGES, Path(scratch))
+        path = Path(scratch) / "root.tar"
+        with path.open("wb") as out:
+            rootfs.write(debs, out)
+        repository, tag = name.split(":")
+        client.import_image(str(path), repository=repository, tag=tag, changes=['CMD ["/bin/sh"]'])
+
+
+def _base_from_registry(client: docker.APIClient, name: str) -> None:
+    _say(f"making the base of the target images from {REGISTRY_BASE}")
+    text = (
+        f"FROM {REGISTRY_BASE}\nRUN apt-get update && apt-get install -y --no-install-recommends {' '.join(PACKAGES)}\n"
+    )
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        info = tarfile.TarInfo("Dockerfile")
+        info.size = len(text)
+        tar.addfile(info, io.BytesIO(text.encode()))
+    _build(client, context.getvalue(), tag=name, target=None, base=REGISTRY_BASE, digest="")
+
+
+def _context() -> bytes:
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        tar.add(DOCKERFILE, "Dockerfile")
+        tar.add(SOURCES, "tests/targets")
+    return context.getvalue()
+
+
+def _build(  # noqa: PLR0913 - the parts of one request
+    client: docker.APIClient, context: bytes, *, tag: str, target: str | None, base: str, digest: str
+) -> None:
+    answers = client.build(
+        fileobj=io.BytesIO(context), custom_context=True, tag=tag, target=target, buildargs={"BASE": base},
+        labels={LABEL: digest}, rm=True, forcerm=True, decode=True,
+    )  # fmt: skip
+    said = []
+    for answer in answers:
+        said.append(answer.get("stream", ""))
+        if "error" in answer:
+            raise HostError(f"{tag} was not built: {answer['error']}\n{''.join(said[-20:])}")
+
+
+def _say(text: str) -> None:
+    print(f"images: {text}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Build with the engine of the environment."""
+    try:
+        build(docker.from_env(timeout=600).api)
+    except (HostError, DebugrunError, DockerException) as error:
+        sys.exit(f"images: {error}")
+
+
+if __name__ == "__main__":
+    main()
