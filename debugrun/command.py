@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from debugrun import symbols
 from debugrun.facts import Facts
 from debugrun.grants import Option, Placement
+from debugrun.inspection import DOCKER_DEFAULT
 from debugrun.tools import Mode, Tool
 
 SCRATCH = "/tmp:mode=1777"  # noqa: S108 - a tmpfs of the sidecar's own
@@ -67,7 +68,7 @@ def docker_line(option: Option, tool: Tool, mode: Mode, facts: Facts) -> str:
     if option.privileged:
         words.append("--privileged")
     else:
-        words += ["--cap-drop", "ALL", *(word for name in option.cap_add for word in ("--cap-add", name))]
+        words += _capabilities(option)
     prefix = ""
     for opt in option.security_opt():
         if opt.startswith("seccomp=") and option.opened_calls:
@@ -79,3 +80,10 @@ def docker_line(option: Option, tool: Tool, mode: Mode, facts: Facts) -> str:
             words += ["--security-opt", opt]
     words += ["--read-only", "--tmpfs", SCRATCH, option.image or "IMAGE"]
     return prefix + shlex.join([*words, *argv])
+
+
+def _capabilities(option: Option) -> list[str]:
+    """Docker's own set needs no words; any other is built from nothing."""
+    if frozenset(option.cap_add) == DOCKER_DEFAULT:
+        return []
+    return ["--cap-drop", "ALL", *(word for name in option.cap_add for word in ("--cap-add", name))]
