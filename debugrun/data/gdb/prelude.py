@@ -130,12 +130,12 @@ def first_page(path: str) -> bytes:
         os.close(fd)
 
 
-def libraries(pid: int, root: str) -> tuple[dict[str, str], dict[str, str]]:
-    """(name in the link map -> path in the target of the file that runs, name -> why there is no such file)."""
+def libraries(pid: int, root: str) -> tuple[dict[str, str], list[str]]:
+    """(name in the link map -> path in the target of the file that runs, names of which there is no such file)."""
     with open(f"/proc/{pid}/maps", "rb") as text:
         maps = mappings(text.read())
     real: dict[str, str] = {}
-    lost: dict[str, str] = {}
+    lost: list[str] = []
     memory = Memory(pid)
     try:
         for name, section in link_map(pid, memory):
@@ -153,7 +153,7 @@ def libraries(pid: int, root: str) -> tuple[dict[str, str], dict[str, str]]:
                     real[name] = candidate
                     break
             else:
-                lost[name] = "deleted or replaced" if path.endswith(" (deleted)") else "its headers or build-id differ"
+                lost.append(name)
     finally:
         os.close(memory.fd)
     return real, lost
@@ -198,8 +198,8 @@ def settings(pid: int) -> list[str]:
     root = f"{proc}/root"
     path = executable(pid, root)
     real, lost = libraries(pid, root)
-    for name, why in lost.items():
-        say(f"{os.path.basename(name)} on disk is not what PID {pid} runs ({why}): no symbols for it")
+    for name in lost:
+        say(f"{os.path.basename(name)} on disk is not what PID {pid} runs (deleted or replaced): no symbols for it")
     view = f"/tmp/root.{pid}"
     if os.path.lexists(view):
         view += f".{os.getpid()}"
