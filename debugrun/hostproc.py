@@ -12,7 +12,8 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 from debugrun import procfs
 from debugrun.procfs import Reading
@@ -90,11 +91,15 @@ def members(main: Reading, container_id: str) -> list[Reading]:
     They share its namespace link; where that may not be read, or in a namespace below, their cgroup names it.
     """
     depth, namespace = len(main.status.ns_pids), _link(f"{main.status.pid}/ns/pid")
+    ours = _link("self/ns/pid")
     found = []
     for entry in os.listdir(PROC):  # noqa: PTH208 - a hot path
         if not entry.isdigit():
             continue
-        same = namespace is not None and _link(f"{entry}/ns/pid") == namespace
+        link = namespace and _link(f"{entry}/ns/pid")
+        same = link is not None and link == namespace
+        if not same and link is not None and link == ours:
+            continue  # most of the host's processes: not worth a look at their cgroups
         if same or procfs.names_container(_text(f"{entry}/cgroup"), container_id):
             reading = read(int(entry))
             if reading is not None and len(reading.status.ns_pids) >= depth:
@@ -172,7 +177,15 @@ def memory_used(cgroup: str) -> int | None:
     return None
 
 
-def programs(pid: int, names: Iterable[str], folders: Iterable[str]) -> Mapping[str, str] | None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Program:
+    """A program in a container: the path that its PATH gives, and where that leads within the container."""
+
+    path: str
+    real: str
+
+
+def programs(pid: int, names: Iterable[str], folders: Iterable[str]) -> Mapping[str, Program] | None:
     """Where in the process' file system each program is; None when that can't be looked into.
 
     Links are followed by hand and within that root: the target's links are not trusted to stay there.
@@ -181,26 +194,34 @@ def programs(pid: int, names: Iterable[str], folders: Iterable[str]) -> Mapping[
         root = os.open(f"{PROC}/{pid}/root", os.O_PATH | os.O_DIRECTORY)
     except OSError:
         return None
-    folders = list(folders)
     try:
-        found = {}
-        for name in names:
-            paths = (f"{folder}/{name}" for folder in folders)
-            path = next((path for path in paths if _is_program(root, path)), None)
-            if path is not None:
-                found[name] = path
+        paths = [(name, f"{folder}/{name}") for folder in folders for name in names]
+        found: dict[str, Program] = {}
+        for name, path in paths:
+            real = _program(root, path) if name not in found else None
+            if real is not None:
+                found[name] = Program(path=path, real=real)
         return found
     finally:
         os.close(root)
 
 
-def _is_program(root: int, path: str) -> bool:
-    mode = _mode_within(root, path)
-    return mode is not None and stat.S_ISREG(mode) and mode & 0o111 != 0
+def in_image(pid: int, real: str) -> bool:
+    """Whether a file of the container comes from its image: neither from a mount nor from what it wrote itself.
+
+    Told by the root's overlay (mountinfo, upperdir): False where that can't be seen.
+    """
+    mounts = {}
+    for line in _text(f"{pid}/mountinfo").splitlines():
+        fields, _, source = line.partition(" - ")
+        mounts[fields.split()[4]] = source
+    over = max((point for point in mounts if real.startswith(point.rstrip("/") + "/")), key=len, default="")
+    upper = re.search(r"\boverlay .*\bupperdir=([^,]+)", mounts.get("/", ""))
+    return over == "/" and upper is not None and Path(upper[1]).is_dir() and not os.path.lexists(upper[1] + real)
 
 
-def _mode_within(root: int, path: str) -> int | None:
-    """The mode of what `path` is below the directory `root`: no part of it is ever resolved outside."""
+def _program(root: int, path: str) -> str | None:
+    """Where `path` leads below the directory `root`, no part of it resolved outside; None: to no program."""
     left = list(reversed(PurePosixPath(path).parts))
     done: list[str] = []
     mode: int = stat.S_IFDIR
@@ -208,7 +229,7 @@ def _mode_within(root: int, path: str) -> int | None:
     while left:
         part = left.pop()
         if part == "/":
-            done, mode = [], stat.S_IFDIR
+            done = []
         elif part == "..":
             done = done[:-1]
         else:
@@ -222,7 +243,7 @@ def _mode_within(root: int, path: str) -> int | None:
                 return None
             else:
                 left.extend(reversed(PurePosixPath(link).parts))
-    return mode
+    return "/" + "/".join(done) if stat.S_ISREG(mode) and mode & 0o111 else None
 
 
 def _look(root: int, folders: list[str], name: str) -> tuple[int, str | None]:

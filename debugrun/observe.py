@@ -23,7 +23,6 @@ from debugrun.selection import INITS, Ambiguous, Row, Wanted, select
 if TYPE_CHECKING:
     from debugrun.engine import Engine
 
-SHELL = "/bin/sh"
 BINARIES_LABEL = "debugrun.binaries"  # of the toolbox image: its programs, comma separated
 
 
@@ -133,7 +132,7 @@ def _with_near_names(engine: Engine, ref: str, error: TargetError) -> TargetErro
     """The same error, with the names that look like what was typed."""
     if error.code != "no-such-container":
         return error
-    near = difflib.get_close_matches(ref, engine.container_names(everything=True), n=3)
+    near = difflib.get_close_matches(ref, engine.container_names(everything=True), n=2, cutoff=0.7)
     hint = f"did you mean {' or '.join(near)}?" if near else error.hint
     return TargetError(error.code, error.message, hint)
 
@@ -330,13 +329,17 @@ def _images(toolbox_ref: str | None, toolbox: Json | None) -> ImageFacts:
 def _programs(
     engine: Engine, container: ContainerFacts, inspected: Json, binaries: tuple[str, ...], *, local: bool
 ) -> tuple[ContainerFacts, bool]:
-    """The container with the programs that are in it, and whether its image holds the first one."""
+    """The container with the programs that are in it, and whether its image surely holds the first one and a shell."""
     names, folders = (*binaries, "sh"), inspection.search_path(inspected)
-    found = hostproc.programs(container.pid, names, folders) if local else None
-    if found is None:
+    seen = hostproc.programs(container.pid, names, folders) if local else None
+    if seen is None:
         found = _ask_for_programs(engine, container.id, names, folders)
+    else:
+        found = {name: program.path for name, program in seen.items()}
     tools = tuple((name, found[name]) for name in binaries if name in found)
-    return replace(container, tools=tools, shell=found.get("sh")), False
+    needed = [(seen or {}).get(name) for name in (binaries[0], "sh")]
+    holds = all(program is not None and hostproc.in_image(container.pid, program.real) for program in needed)
+    return replace(container, tools=tools, shell=found.get("sh")), holds
 
 
 def _ask_for_programs(
