@@ -63,16 +63,24 @@ def look(connection: engine.Engine, request: Request, tool: Tool | None) -> Fact
 
 def attempt(connection: engine.Engine, request: Request, decision: Plan, option: Option) -> attach.Result:
     """One option, for real: the tool's own output is the probe."""
-    target = decision.facts.container
+    tool = decision.tool
     with apply.place(
         connection,
         option,
-        target_id=target.id,
-        target_name=target.name,
+        decision.facts.container,
         session=uuid.uuid4().hex[:12],
+        tool=tool.name,
+        breakpoints=tool.breakpoints,
+        stop_signal=tool.stop_signal,
         profile_json=profile_json(option, decision.facts),
     ) as place:
-        return attach.run(place, invocation(request, decision, option))
+        steps = invocations(request, decision, option)
+        result = attach.run(place, steps[0])
+        for step in steps[1:]:
+            if result.refuted is not None or result.left:
+                break
+            result = attach.run(place, step)
+        return result
 
 
 def profile_json(option: Option, facts: Facts) -> str | None:
@@ -90,16 +98,15 @@ def profile_json(option: Option, facts: Facts) -> str | None:
     return seccomp.dump_profile(widened)
 
 
-def invocation(request: Request, decision: Plan, option: Option) -> attach.Invocation:
-    """What is started in the place, and how its answers are read."""
+def invocations(request: Request, decision: Plan, option: Option) -> list[attach.Invocation]:
+    """What is started in the place, one after the other, and how the answers are read."""
     tool, mode = decision.tool, decision.mode
     filling = Filling(option=option, tool=tool, mode=mode, pid=decision.facts.process.pid, args=request.args)
     tty = sys.stdin.isatty() and sys.stdout.isatty()
     prompted = tty and mode.prompt is not None and not set(mode.batch_flags) & set(request.args)
-    words = mode.interactive_command if prompted else mode.command
-    return attach.Invocation(
-        argv=tool_argv(words, filling),
-        then=tuple(tool_argv(each, filling) for each in mode.then),
+    first = attach.Invocation(
+        argv=tool_argv(mode.interactive_command if prompted else mode.command, filling),
+        tool=tool.name,
         tty=tty,
         failures=tool.failures,
         prompt=mode.prompt if prompted else None,
@@ -108,6 +115,8 @@ def invocation(request: Request, decision: Plan, option: Option) -> attach.Invoc
         duration=request.duration or mode.duration,
         detach_keys=request.detach_keys,
     )
+    then = (tool_argv(words, filling) for words in mode.then)
+    return [first, *(attach.Invocation(argv=argv, tool=tool.name) for argv in then)]
 
 
 def show_plan(request: Request, folder: Path, *, facts_file: Path | None, as_json: bool) -> int:

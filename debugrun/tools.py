@@ -35,6 +35,7 @@ GATES = frozenset(
     }
 )
 PLACEHOLDERS = frozenset({"{pid}", "{args}", "{gdb-symbols}", "{perf-symbols}"})
+STOP_SIGNALS = ("HUP", "INT", "QUIT", "TERM")
 CALL = re.compile(r"[a-z_][a-z0-9_]*(\((0x[0-9a-f]+|[0-9]+)\))?")
 NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 CAPABILITY = re.compile(r"[A-Z][A-Z_]*")
@@ -91,7 +92,10 @@ class Mode:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tool:
-    """A debug tool: its binary, its modes, and how it says no."""
+    """A debug tool: its binary, its modes, and how it says no.
+
+    `breakpoints`: it writes into the target's text. `stop_signal` makes it detach from the target and end.
+    """
 
     name: str
     summary: str
@@ -100,6 +104,7 @@ class Tool:
     default_mode: str
     failures: tuple[Failure, ...] = ()
     breakpoints: bool = False
+    stop_signal: str = "TERM"
     file_capabilities: tuple[tuple[str, ...], ...] = ()
     debian: tuple[str, ...] = ()
     pypi: tuple[str, ...] = ()
@@ -193,12 +198,15 @@ def parse(text: str, origin: str) -> Tool:
         default_mode=reader.text("default_mode", required=True),
         failures=tuple(_failure(each) for each in reader.tables("failures")),
         breakpoints=reader.flag("breakpoints"),
+        stop_signal=reader.text("stop_signal", "TERM"),
         file_capabilities=_capability_sets(reader),
         debian=packages.texts("debian"),
         pypi=packages.texts("pypi"),
     )
     packages.finish()
     reader.finish()
+    if tool.stop_signal not in STOP_SIGNALS:
+        raise reader.fail("stop_signal", f"{tool.stop_signal!r} is none of {', '.join(STOP_SIGNALS)}")
     if tool.default_mode not in modes:
         raise reader.fail("default_mode", f"no such mode: {tool.default_mode}")
     return tool
