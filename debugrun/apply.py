@@ -35,6 +35,7 @@ PIDS = 512  # gdb starts a thread per processor
 READY = 10.0  # seconds that a shell in the target has to start
 STOP_TIMEOUT = 60  # seconds that `docker stop` gives the sidecar before KILL
 
+
 class Ended(SystemExit):
     """TERM or HUP came; `code` is 128 plus its number."""
 

@@ -31,7 +31,6 @@ read -r line && exec "$@"
 """
 
 
-
 IDENTITY = re.compile(rb"(\d+) (\d+)\r?\n")
 START_TIMEOUT = 30.0  # seconds for a shell in a container to say who it is
 GENTLE = 10.0  # seconds that we wait for a tool to end; the lease goes on waiting without us
