@@ -203,6 +203,13 @@ def _perf_process(highest: int, what: str) -> Callable[[Actor, Facts], list[Answ
     return rule
 
 
+def _set_ids(actor: Actor, facts: Facts) -> list[Answer]:
+    """setuid(2), setgid(2): a tool that gives up root asks for them only when it is root."""
+    if actor.uid != 0:
+        return [(Layer.DAC, OPEN, "not root: there is nothing to give up", "setuid(2)")]
+    return _capable("SETUID", "SETGID")(actor, facts)
+
+
 def _capable(*capabilities: str) -> Callable[[Actor, Facts], list[Answer]]:
     def rule(actor: Actor, facts: Facts) -> list[Answer]:  # noqa: ARG001 - rules have one shape
         answers: list[Answer] = []
@@ -228,6 +235,6 @@ _RULES: dict[str, Callable[[Actor, Facts], list[Answer]]] = {
     "perf-kernel": _perf_process(1, "sampling the kernel's side"),
     "perf-system": _perf(0, "counting on whole CPUs"),
     "packet-socket": _capable("NET_RAW"),
-    "set-ids": _capable("SETUID", "SETGID"),
+    "set-ids": _set_ids,
     "syscall": _nothing,
 }

@@ -16,6 +16,12 @@ from pathlib import Path
 # include/uapi/linux/capability.h: VFS_CAP_REVISION_2 | VFS_CAP_FLAGS_EFFECTIVE, then permitted and inheritable,
 # lower and upper halves, little endian.
 REVISION_AND_EFFECTIVE = 0x02000001
+PASSWD = (
+    "root:x:0:0:root:/tmp:/bin/sh",
+    "tcpdump:x:100:101::/nonexistent:/usr/sbin/nologin",
+    "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin",
+)
+GROUP = ("root:x:0:", "tcpdump:x:101:", "nogroup:x:65534:")
 
 
 def copy_with_capabilities(copy: Path, binary: str, mask: int) -> None:
@@ -30,6 +36,15 @@ def copy_with_capabilities(copy: Path, binary: str, mask: int) -> None:
     os.setxattr(copy, "security.capability", value)
 
 
+def have_users() -> None:
+    """The users that maintainer scripts would have made: tcpdump gives up root for one of its own."""
+    for path, lines in (("/etc/passwd", PASSWD), ("/etc/group", GROUP)):
+        file = Path(path)
+        have = file.read_text().splitlines() if file.exists() else []
+        names = {line.partition(":")[0] for line in have}
+        file.write_text("\n".join([*have, *(line for line in lines if line.partition(":")[0] not in names), ""]))
+
+
 def use_busybox_as_shell() -> None:
     """One shell, whichever way the image came about."""
     shell = Path("/bin/sh")
@@ -42,6 +57,7 @@ def main() -> None:
     for word in sys.argv[1:]:
         copy, binary, mask = word.split("=")
         copy_with_capabilities(Path(copy), binary, int(mask, 16))
+    have_users()
     use_busybox_as_shell()
     for folder in ("/usr/lib/python3", f"/usr/lib/python3.{sys.version_info.minor}", "/usr/share/gdb/python"):
         compileall.compile_dir(folder, quiet=2, workers=0)
