@@ -24,7 +24,7 @@ class Arch:
 ARCHES: dict[str, Arch] = {
     "x86_64": Arch("x86_64", "SCMP_ARCH_X86_64", "x86_64", "amd64", 64),
     "x86": Arch("x86", "SCMP_ARCH_X86", "x86_64", "x86", 32),
-    "x32": Arch("x32", "SCMP_ARCH_X32", "x86_64", "x32", 64),
+    "x32": Arch("x32", "SCMP_ARCH_X32", "x86_64", "x32", 32),
     "aarch64": Arch("aarch64", "SCMP_ARCH_AARCH64", "aarch64", "arm64", 64),
     "arm": Arch("arm", "SCMP_ARCH_ARM", "aarch64", "arm", 32),
 }
@@ -57,9 +57,15 @@ def _call(row: dict[str, str]) -> Call:
     return Call(row["call"], numbers, (major, minor, patch))
 
 
-def number_of(call: str, arch: str) -> int | None:
-    """The number of a call, or of one given by its number (`"335"`); None: this architecture does not have it."""
+@cache
+def _names(arch: str) -> dict[int, str]:
+    return {call.numbers[arch]: call.name for call in calls().values() if arch in call.numbers}
+
+
+def identify(call: str, arch: str) -> tuple[str, int | None]:
+    """Name and number of a call that is given by either; the number is None where the architecture lacks the call."""
     if call.isdecimal():
-        return int(call)
+        number = int(call)
+        return _names(arch).get(number, call), number
     known = calls().get(call)
-    return None if known is None else known.numbers.get(arch)
+    return call, None if known is None else known.numbers.get(arch)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from debugrun.seccomp.calls import ARCHES, X32_BIT, Arch, calls, number_of
+from debugrun.seccomp.calls import ARCHES, X32_BIT, Arch, calls, identify
 from debugrun.seccomp.model import (
     ACTIONS,
     ENOSYS,
@@ -22,6 +22,11 @@ from debugrun.seccomp.model import (
 )
 
 _CURRENT = Runtime()
+#: Calls that the kernel puts into traced programs and lets pass any filter (kernel/seccomp.c), since that release.
+_UNFILTERED = {"uretprobe": (6, 14), "uprobe": (6, 18)}
+_EQUALITIES = ("SCMP_CMP_EQ", "SCMP_CMP_MASKED_EQ")
+_BELOW = ("SCMP_CMP_LT", "SCMP_CMP_LE")
+_ORDERINGS = (*_BELOW, "SCMP_CMP_GT", "SCMP_CMP_GE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +59,13 @@ def evaluate(
     """
     if arch not in ARCHES:
         raise ProfileError("arch", f"is {arch!r}, not one of {', '.join(ARCHES)}")
-    number = number_of(call, arch)
+    name, number = identify(call, arch)
     if number is None:
-        if call not in calls():
+        if name not in calls():
             raise ProfileError("call", f"{call!r} is not a system call that is known here")
-        return Outcome("errno", ENOSYS, f"there is no {call} on {arch}")
+        return Outcome("errno", ENOSYS, f"there is no {name} on {arch}")
+    if arch == "x86_64" and name in _UNFILTERED and kernel >= _UNFILTERED[name]:
+        return Outcome("allow", None, "the kernel itself makes this call and does not filter it")
     abi = ARCHES[arch]
     resolved = resolve(profile, caps, abi.native, kernel)
     if abi.scmp not in resolved.architectures:
@@ -67,7 +74,7 @@ def evaluate(
         newest = newest_number(resolved, abi, runtime)
         if newest and number > newest:
             return Outcome("errno", ENOSYS, f"the runtime answers for calls above number {newest & ~X32_BIT}")
-    return _decide(profile, rules_of(resolved, profile, call, runtime), args, abi, runtime)
+    return _decide(profile, rules_of(resolved, profile, name, runtime), args, abi, runtime)
 
 
 @lru_cache(maxsize=64)
@@ -150,20 +157,41 @@ def _verdict(action: str, number: int | None) -> tuple[str, int | None]:
 def _decide(
     profile: Profile, rules: list[tuple[int, Rule]], args: tuple[int | None, ...], abi: Arch, runtime: Runtime
 ) -> Outcome:
-    """The verdict of a call's rules; every rule that an open argument leaves possible is taken into account."""
-    for position, rule in rules:
-        if not rule.args:
-            return Outcome(*verdict(rule), _label(position, rule))
-    possible: list[Outcome] = []
-    for position, rule in rules:
-        holds = _matches(rule, args, abi)
-        if holds is not False:
-            possible.append(Outcome(*verdict(rule), _label(position, rule)))
-        if holds is True:
-            break
-    else:
-        possible.append(Outcome(*default_verdict(profile, runtime), "the profile's default action"))
-    return _worst(possible)
+    """The verdict of a call's rules.
+
+    As measured on libseccomp 2.5.4 to 2.6.1: the first rule without a condition beats all others, wherever it stands;
+    among rules with conditions the order does not count, and where several with different actions match, the shape of
+    the compiled tree decides: that is reported as not certain, like an open argument.
+    """
+    outcomes = [(rule, Outcome(*verdict(rule), _label(position, rule))) for position, rule in rules]
+    for rule, outcome in outcomes:
+        if all(_is_void(match, abi) for match in rule.args):
+            return outcome
+    default = Outcome(*default_verdict(profile, runtime), "the profile's default action")
+    if not _compiles_exactly([rule for rule, _ in outcomes]):
+        return replace(_worst([default, *(outcome for _, outcome in outcomes)]), certain=False)
+    held = [(_matches(rule, args, abi), outcome) for rule, outcome in outcomes]
+    possible = [outcome for holds, outcome in held if holds is not False]
+    return _worst(possible if any(holds is True for holds, _ in held) else [*possible, default])
+
+
+def _compiles_exactly(rules: list[Rule]) -> bool:
+    """Whether libseccomp's tree of these conditional rules means what they say.
+
+    Measured: comparisons for (masked) equality always do; other ones when they stand alone, or when each rule has one
+    and no LT or LE meets an ordering with another upper half. Outside of that libseccomp up to 2.6.1 drops or adds
+    matches (for example ``arg0 < 1`` beside ``arg0 < 0x100000001`` refuses 5).
+    """
+    matches = [match for rule in rules for match in rule.args]
+    if all(match.op in _EQUALITIES for match in matches):
+        return True
+    if any(len(rule.args) > 1 and not _alternatives(rule) for rule in rules):
+        return len(rules) == 1
+    for index in {match.index for match in matches if match.op in _BELOW}:
+        ordered = [match for match in matches if match.index == index and match.op in _ORDERINGS]
+        if len({match.value >> 32 for match in ordered}) > 1:
+            return False
+    return True
 
 
 def _worst(possible: Iterable[Outcome]) -> Outcome:
@@ -184,15 +212,23 @@ def _matches(rule: Rule, args: tuple[int | None, ...], abi: Arch) -> bool | None
     else all must hold.
     """
     results = [_compare(match, args[match.index] if match.index < len(args) else None, abi) for match in rule.args]
-    alternatives = len({match.index for match in rule.args}) < len(rule.args)
-    decisive = alternatives
+    decisive = _alternatives(rule)
     if decisive in results:
         return decisive
     return None if None in results else not decisive
 
 
+def _alternatives(rule: Rule) -> bool:
+    return len({match.index for match in rule.args}) < len(rule.args)
+
+
+def _is_void(match: ArgMatch, abi: Arch) -> bool:
+    """A comparison under a mask of zero is left out of the filter, on 32-bit ABIs one of the upper half too."""
+    return match.op == "SCMP_CMP_MASKED_EQ" and match.value & (2**abi.bits - 1) == 0
+
+
 def _compare(match: ArgMatch, argument: int | None, abi: Arch) -> bool | None:
-    if match.op == "SCMP_CMP_MASKED_EQ" and match.value == 0:
+    if _is_void(match, abi):
         return True
     if argument is None:
         return None

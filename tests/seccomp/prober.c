@@ -1,0 +1,127 @@
+/* Makes system calls with arguments that can do nothing, and says for each what came of it.
+ *
+ *   prober in-container ABI:FIRST-LAST... ABI:NUMBER:ARG0...
+ *
+ * Every argument is -1 (an impossible pointer, descriptor, length, signal and flag set) but ARG0 where it is given.
+ * ABI is x86_64, x86 (int 0x80) or x32. One line for each call: ABI NUMBER ARG0 RESULT, where RESULT is trap (the
+ * filter raised SIGSYS), a return value, died:SIGNAL, exited or hung. Each call is made in a child of its own.
+ *
+ * It refuses to run without "in-container": some of these calls must not be tried on a machine that matters.
+ */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { X32_BIT = 0x40000000, PATIENCE_MS = 60 };
+enum state { STARTED, RETURNED, TRAPPED };
+
+struct report {
+    volatile enum state state;
+    volatile long value;
+};
+
+static struct report *report;
+
+static void trapped(int signal, siginfo_t *info, void *context)
+{
+    (void)signal, (void)info, (void)context;
+    report->state = TRAPPED;
+    _exit(0);
+}
+
+static inline long call64(long number, long arg0, long rest)
+{
+    long result;
+    register long r10 __asm__("r10") = rest, r8 __asm__("r8") = rest, r9 __asm__("r9") = rest;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(arg0), "S"(rest), "d"(rest), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+static inline long call32(long number, long arg0, long rest)
+{
+    long result;
+    __asm__ volatile("int $0x80"
+                     : "=a"(result)
+                     : "a"(number), "b"(arg0), "c"(rest), "d"(rest), "S"(rest), "D"(rest)
+                     : "r8", "r9", "r10", "r11", "memory");
+    return (int)result;
+}
+
+static void child(const char *abi, long number, long arg0)
+{
+    struct sigaction action = {.sa_sigaction = trapped, .sa_flags = SA_SIGINFO};
+    sigaction(SIGSYS, &action, NULL);
+    long self = call64(SYS_getpid, 0, 0);
+    long result = strcmp(abi, "x86") ? call64(number, arg0, -1) : call32(number, arg0, -1);
+    if (call64(SYS_getpid, 0, 0) != self)
+        call64(SYS_exit_group, 0, 0); /* the child of fork, vfork or clone */
+    report->value = result;
+    report->state = RETURNED;
+    call64(SYS_exit_group, 0, 0);
+}
+
+/* The child's wait status, or -1 after killing it because it would not end. */
+static int reap(pid_t pid)
+{
+    struct timespec pause = {0, 200 * 1000};
+    int status;
+    for (int waited = 0; waited < PATIENCE_MS * 5; waited++) {
+        if (waitpid(pid, &status, WNOHANG) == pid)
+            return status;
+        nanosleep(&pause, NULL);
+    }
+    kill(pid, SIGKILL);
+    waitpid(pid, &status, 0);
+    return -1;
+}
+
+static void probe(const char *abi, long number, long arg0)
+{
+    report->state = STARTED;
+    pid_t pid = fork();
+    if (pid == 0)
+        child(abi, strcmp(abi, "x32") ? number : number | X32_BIT, arg0);
+    int status = reap(pid);
+    printf("%s %ld %#lx ", abi, number, arg0);
+    if (report->state == TRAPPED)
+        puts("trap");
+    else if (report->state == RETURNED)
+        printf("%ld\n", report->value);
+    else if (status == -1)
+        puts("hung");
+    else if (WIFSIGNALED(status))
+        printf("died:%d\n", WTERMSIG(status));
+    else
+        puts("exited");
+}
+
+int main(int count, char **words)
+{
+    if (count < 2 || strcmp(words[1], "in-container")) {
+        fputs("prober: runs in a container that is there for it only\n", stderr);
+        return 2;
+    }
+    report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    static char buffer[1 << 20];
+    setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
+    for (int at = 2; at < count; at++) {
+        char *abi = strtok(words[at], ":"), *numbers = strtok(NULL, ":"), *arg0 = strtok(NULL, ":");
+        char *end;
+        long first = strtol(numbers, &end, 10), last = *end == '-' ? strtol(end + 1, NULL, 10) : first;
+        for (long number = first; number <= last; number++) {
+            fflush(stdout);
+            probe(abi, number, arg0 ? (long)strtoull(arg0, NULL, 16) : -1);
+        }
+    }
+    return 0;
+}
