@@ -23,6 +23,7 @@ HOLD_BYTES = 64 * 1024  # output that is held back at most while an option is on
 HOLD_SECONDS = 1.5  # and for how long after its first byte
 TWICE = 2.0  # seconds between two Ctrl-C that mean it
 KILLED = 128 + signal.SIGKILL
+INTERRUPTED = 128 + signal.SIGINT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +51,8 @@ class Result:
     """How it ended. `status` is the tool's; `output_seen` says that the user has seen output of it.
 
     `refuted` is the failure text that came; with `output_seen` it may have come at any time, in answer to a command of
-    the user's even. `left` says that the user left the tool or closed its output.
+    the user's even. `left` says that the user left the tool or closed its output. A tool that was interrupted because
+    its time was up has done what it was asked: its status is 0 when it ended by that signal.
     """
 
     status: int
@@ -108,6 +110,7 @@ class _Batch:
         self.interrupt_at = None if invocation.duration is None else time.monotonic() + invocation.duration
         self.interrupted = float("-inf")
         self.seen = False
+        self.time_is_up = False
 
     def run(self) -> Result:
         left = False
@@ -127,6 +130,8 @@ class _Batch:
         except LostError as error:
             raise lost(self.place, self.invocation.tool, error) from error
         status = ending(self.place, self.relay.running, self.invocation.tool)
+        if self.time_is_up and status == INTERRUPTED:
+            status = 0
         return Result(status=status, refuted=self.search.found, output_seen=self.seen, left=left)
 
     def _timeout(self) -> float | None:
@@ -146,6 +151,7 @@ class _Batch:
             self._release()
         if self.interrupt_at is not None and now >= self.interrupt_at:
             self.interrupt_at = None
+            self.time_is_up = True
             self.place.signal("int")
 
     def _interrupt(self) -> None:

@@ -178,7 +178,7 @@ def facts_command(
 
 
 @interruptible
-def profile_command(
+def profile_command(  # noqa: PLR0913 - each is an option of the command line
     *,
     tool: ToolName,
     container: Container,

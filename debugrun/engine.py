@@ -91,6 +91,11 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def client(self) -> APIClient:
+        """docker-py's client, for who builds images: nothing here would be thinner than that."""
+        return self._client
+
     def close(self) -> None:
         """Let go of all connections."""
         self._client.close()

@@ -104,6 +104,12 @@ def version_tuple(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in match.group().split(".")) if match else ()
 
 
+def kernel_version(facts: Facts) -> tuple[int, int]:
+    """(major, minor) of the engine's kernel; (0, 0) where it does not say."""
+    major, minor, *_ = (*version_tuple(facts.engine.kernel), 0, 0)
+    return major, minor
+
+
 @functools.lru_cache(maxsize=8)
 def engine_default(name: str, version: str) -> seccomp.Profile | None:
     """The default profile of that engine version; None where it is not known."""
@@ -153,7 +159,7 @@ def _seccomp(call: str, need: Need, option: Option, facts: Facts) -> Gate:
 
 def allows(profile: seccomp.Profile, call: str, capabilities: frozenset[str], facts: Facts) -> bool:
     """Whether `profile`, resolved for `capabilities`, lets `call` through."""
-    return _allows(profile, call, capabilities, facts.engine.architecture, version_tuple(facts.engine.kernel)[:2])
+    return _allows(profile, call, capabilities, facts.engine.architecture, kernel_version(facts))
 
 
 @functools.lru_cache(maxsize=4096)

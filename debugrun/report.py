@@ -158,8 +158,7 @@ def facts_text(facts: Facts) -> str:
     for part in ("engine", "host", "container", "process", "images"):
         lines.append(part)
         value = getattr(facts, part)
-        for each in dataclasses.fields(value):
-            lines.append(f"  {each.name:<26} {_word(getattr(value, each.name))}")
+        lines += [f"  {each.name:<26} {_word(getattr(value, each.name))}" for each in dataclasses.fields(value)]
     return "\n".join(lines)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import uuid
 from collections.abc import Sequence
@@ -93,7 +92,7 @@ def profile_json(option: Option, facts: Facts) -> str | None:
         [judge.parse_call(call) for call in option.opened_calls],
         caps=judge.container_capabilities(option, facts),
         arch=facts.engine.architecture,
-        kernel=judge.version_tuple(facts.engine.kernel)[:2],
+        kernel=judge.kernel_version(facts),
     )
     return seccomp.dump_profile(widened)
 
@@ -166,8 +165,8 @@ def show_profile(request: Request, folder: Path, output: Path | None) -> None:
     if output is None:
         print(text)
         return
-    with open(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text + "\n")
+    output.touch(mode=0o600)
+    output.write_text(text + "\n", encoding="utf-8")
 
 
 def make_toolbox(folder: Path) -> None:
@@ -184,8 +183,10 @@ def pick(rows: Sequence[Row]) -> int:
     """Let a person choose a process; its PID."""
     for number, row in enumerate(rows, start=1):
         print(f"  {number}) {row.line()}", file=sys.stderr)
-    number = typer.prompt("which process", type=typer.IntRange(1, len(rows)), err=True)
-    return rows[int(number) - 1].pid
+    while True:
+        number = typer.prompt("which process", type=int, err=True)
+        if 1 <= number <= len(rows):
+            return rows[number - 1].pid
 
 
 def container_names() -> list[str]:

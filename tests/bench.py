@@ -1,21 +1,29 @@
 """Timings as ratios: a finished backtrace by debugrun against what an expert types, in paired runs.
 
-Run by `make bench`. Needs the compose targets up, and the docker command line tool for the baselines.
+Run by `make bench`; RUNS says how many. The baselines need the docker command line tool, the floor root and gdb.
 """
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import os
 import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import docker
+import docker.models.containers
+
 RUNS = 15
+BARE = "debugrun-test/app:latest"
+WITH_GDB = "debugrun-test/full:latest"
+TOOLBOX = "debugrun-toolbox:latest"
+BACKTRACE = ("-batch", "-ex", "bt")
+GDB = ("gdb", "-p", "1", *BACKTRACE)
 PYTHON = sys.executable
 DEBUGRUN = str(Path(PYTHON).with_name("debugrun"))
 
@@ -32,42 +40,48 @@ def seconds(argv: Sequence[str], expect: str) -> float:
 
 def pair(name: str, ours: Sequence[str], theirs: Sequence[str], expect: str, runs: int) -> None:
     """Both in turn, A B A B; prints the medians and the median of the pairwise ratios."""
-    seconds(ours, expect), seconds(theirs, expect)  # warm up
+    for argv in (ours, theirs):  # warm up
+        seconds(argv, expect)
     pairs = [(seconds(ours, expect), seconds(theirs, expect)) for _ in range(runs)]
     first, second = (statistics.median(column) * 1000 for column in zip(*pairs, strict=True))
     ratio = statistics.median(a / b for a, b in pairs)
     print(f"{name:<58} {first:7.0f} ms {second:7.0f} ms   {ratio:5.2f}")
 
 
-def host_pid(container: str) -> str:
-    """PID 1 of the container as the host counts."""
-    argv = ["docker", "inspect", "--format", "{{.State.Pid}}", container]
-    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+@contextlib.contextmanager
+def targets() -> Iterator[tuple[docker.models.containers.Container, docker.models.containers.Container]]:
+    """Two running containers, both root: one without a debugger, one that holds gdb."""
+    client = docker.from_env()
+    made = [client.containers.run(image, detach=True) for image in (BARE, WITH_GDB)]
+    try:
+        yield made[0], made[1]
+    finally:
+        for container in made:
+            container.remove(force=True)
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--target", required=True, help="a running container without gdb")
-    parser.add_argument("--owngdb", required=True, help="a running container that holds gdb")
-    parser.add_argument("--image", default="debugrun-toolbox:latest", help="the image an expert would name")
-    parser.add_argument("--runs", type=int, default=RUNS)
-    options = parser.parse_args()
-    backtrace = ["-batch", "-ex", "bt"]
-    print(f"{'median of ' + str(options.runs) + ' paired runs':<58} {'debugrun':>10} {'theirs':>10}   ratio")
-    if shutil.which("docker"):
-        run = ["docker", "run", "--rm", f"--pid=container:{options.target}", "--cap-add", "SYS_PTRACE", options.image]
-        ours = [DEBUGRUN, "gdb", options.target, "--", *backtrace]
-        pair("(a) docker run --rm --pid --cap-add SYS_PTRACE gdb -p 1", ours, [*run, "gdb", "-p", "1", *backtrace], "#0", options.runs)
-        here = ["docker", "exec", options.owngdb, "gdb", "-p", "1", *backtrace]
-        pair("(b) docker exec gdb -p 1", [DEBUGRUN, "gdb", options.owngdb, "--", *backtrace], here, "#0", options.runs)
+    runs = int(os.environ.get("RUNS", RUNS))
+    print(f"{f'median of {runs} paired runs':<58} {'debugrun':>10} {'theirs':>10}   ratio")
+    with targets() as (bare, with_gdb):
+        ours = [DEBUGRUN, "gdb", str(bare.name), "--", *BACKTRACE]
+        if shutil.which("docker"):
+            docker_run = ["docker", "run", "--rm", f"--pid=container:{bare.name}", "--cap-add", "SYS_PTRACE", TOOLBOX]
+            pair("(a) docker run --rm --pid --cap-add SYS_PTRACE gdb -p 1", ours, [*docker_run, *GDB], "#0", runs)
+            here = ["docker", "exec", str(with_gdb.name), *GDB]
+            same = [DEBUGRUN, "gdb", str(with_gdb.name), "--", *BACKTRACE]
+            pair("(b) docker exec gdb -p 1, where the image holds gdb", same, here, "#0", runs)
+        else:
+            print("no docker command line tool, so no (a) and (b); try: apt-get install docker.io (or docker-cli)")
         if os.geteuid() == 0 and shutil.which("gdb"):
-            pid = host_pid(options.target)
-            floor = ["nsenter", "-t", pid, "-p", "gdb", "-iex", f"set sysroot /proc/{pid}/root", "-p", pid, *backtrace]
-            pair("(c) the floor: nsenter with the host's gdb", ours, floor, "#0", options.runs)
-    else:
-        print("no docker command line tool: (a), (b) and (c) need one (apt-get install docker.io or docker-cli)")
-    pair("debugrun --help against python -c 'import typer'", [DEBUGRUN, "--help"], [PYTHON, "-c", "import typer; print('--help')"], "--help", options.runs)
+            pid = str(bare.attrs["State"]["Pid"] or docker.from_env().containers.get(bare.id).attrs["State"]["Pid"])
+            floor = ["nsenter", "-t", pid, "-p", "gdb", "-iex", f"set sysroot /proc/{pid}/root", "-p", pid, *BACKTRACE]
+            pair("(c) nsenter with the host's gdb, the floor", ours, floor, "#0", runs)
+        else:
+            print("no (c): it needs root and a gdb on the host; try: apt-get install gdb")
+    loads_typer = [PYTHON, "-c", "import typer; print('--help')"]
+    pair("debugrun --help against python -c 'import typer'", [DEBUGRUN, "--help"], loads_typer, "--help", runs)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def without(option: Option, facts: Facts) -> Iterator[tuple[str, Option]]:
 
 
 @pytest.mark.parametrize(("tool", "name"), CASES)
-def test_the_chosen_option_works_and_nothing_narrower_does(
+def test_the_chosen_option_works_and_nothing_narrower_does(  # noqa: PLR0913, PLR0917 - fixtures
     tool: str,
     name: str,
     connection: Engine,
