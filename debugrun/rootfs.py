@@ -134,9 +134,7 @@ def write(debs: Sequence[Path], out: IO[bytes], *, leave_out: re.Pattern[str] = 
 
 def merged(name: str) -> str:
     """A package's file name, relative to the root and below usr where the top is only a link."""
-    name = posixpath.normpath(name).lstrip("/")
-    if name == ".":
-        return ""
+    name = posixpath.normpath(f"/{name}").lstrip("/")
     return f"usr/{name}" if name.split("/", 1)[0] in _MERGED else name
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,6 +42,10 @@ exec dockerd "$@"
 """
 
 
+class NoEngineError(HostError):
+    """Nothing runs, and nothing that was asked for is broken: a private engine is the answer."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Leader:
     """The private dockerd: its PID, the kernel's start time of that PID, its mount namespace."""
@@ -49,26 +55,35 @@ class Leader:
     namespace: str
 
 
-def up() -> str:
-    """Have an engine. Returns the DOCKER_HOST to set, or "" when the environment's own engine answers."""
-    home = _home()
-    ours = f"unix://{_socket(home)}"
-    if os.environ.get("DOCKER_HOST", ours) != ours:
+def find() -> str:
+    """The engine that runs: the DOCKER_HOST to set, or "" when the environment's own answers. Else HostError."""
+    ours = f"unix://{_socket(_home())}"
+    host = os.environ.get("DOCKER_HOST")
+    if host is not None and host != ours:
         why = _silence(dict(os.environ))
         if why:
-            raise HostError(f"DOCKER_HOST={os.environ['DOCKER_HOST']} does not answer: {why}; try: unset DOCKER_HOST")
+            raise HostError(f"DOCKER_HOST={host} does not answer: {why}; try: unset DOCKER_HOST")
         return ""
-    environment = {key: value for key, value in os.environ.items() if key != "DOCKER_HOST"}
-    why = _silence(environment)
+    why = _silence({key: value for key, value in os.environ.items() if key != "DOCKER_HOST"})
     if not why:
         return ""
+    if _silence({"DOCKER_HOST": ours}):
+        raise NoEngineError(f"no container engine answers: {why}; try: make engine")
+    return ours
+
+
+def up() -> str:
+    """Have an engine, a new private one if need be. Answers as `find`."""
+    home = _home()
     with _lock(home):
-        if _silence({"DOCKER_HOST": ours}):
-            _require(why)
+        try:
+            return find()
+        except NoEngineError as error:
+            _require(str(error))
             _end(home)
             _start(home)
             _remove_containers(home)  # a machine that went down may have left some
-    return ours
+        return find()
 
 
 def down(*, forget: bool = False) -> None:
@@ -101,24 +116,29 @@ def _lock(home: Path) -> Iterator[None]:
 
 def _silence(environment: dict[str, str]) -> str:
     """Why the engine that this environment leads to does not answer; "" when it does."""
-    try:
-        with contextlib.closing(docker.from_env(timeout=10, environment=environment)) as client:
-            client.ping()
-    except (DockerException, OSError) as error:
-        return str(error)
+    with warnings.catch_warnings():
+        # docker-py leaves a socket that it could not connect to the garbage collector.
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            with contextlib.closing(docker.from_env(timeout=10, environment=environment)) as client:
+                client.ping()
+        except (DockerException, OSError) as error:
+            return str(error)
+        finally:
+            gc.collect()
     return ""
 
 
 def _require(why: str) -> None:
     """A private engine can be made here, or HostError says what to do."""
     if os.geteuid() != 0:
-        raise HostError(f"no container engine answers ({why}), and only root can start one; try: sudo make test")
+        raise HostError(f"{why}, as root")
     if len(os.fsencode(_socket(_home()))) > LONGEST_SOCKET_PATH:
         raise HostError(f"{_home()} is too long for a socket's path; try: DEBUGRUN_TEST_STATE=/tmp/dt make test")
     if shutil.which("dockerd", path=_path()) and shutil.which("ip", path=_path()):
         return
     if shutil.which("apt-get") is None:
-        raise HostError("no container engine answers, and this is no Debian; try: install Docker and start it")
+        raise HostError("no container engine answers, and this is no Debian; try: start Docker")
     _say("installing the distribution's docker.io (not started as a service)")
     done = subprocess.run([str(Path(__file__).with_name("install-docker"))], check=False, stdin=subprocess.DEVNULL)
     if done.returncode != 0:

@@ -2,12 +2,15 @@
  *
  *   worker [undumpable|busy]      busy: burn a few ms for each tick, for profilers
  *
- * Built with -DPUMP the innermost call goes through pump() of a shared library, which is then on every stack. */
+ * Built with -DPUMP the innermost call goes through pump() of a shared library, which is then on every stack.
+ * Built with -DOWN_SYSCALL no function of libc is innermost: musl's have no unwind tables, and its stacks would end
+ * there. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 volatile unsigned long ticks;

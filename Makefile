@@ -1,0 +1,55 @@
+# Needs python3 >= 3.11 and Linux. What else is missing is installed when root on a Debian, else named.
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.complete
+# The engine in reach, else a private one; its address goes to what follows.
+ENGINE = host=$$($(PY) -m tests.host.engine up) && if [ -n "$$host" ]; then export DOCKER_HOST="$$host"; fi
+
+.PHONY: help venv engine engine-down toolbox targets lint vet test demo bench clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+venv: $(STAMP) ## Virtual environment with debugrun and what its tests need
+
+$(STAMP): pyproject.toml tests/host/venv
+	@tests/host/venv "$(PYTHON)" $(VENV)
+	@touch $@
+
+engine: venv ## Have a container engine: the one in reach, else a private one; print its address
+	@$(ENGINE) && echo "DOCKER_HOST=$${DOCKER_HOST-}"
+
+engine-down: venv ## End the private engine with everything in it; images stay
+	@$(PY) -m tests.host.engine down
+
+toolbox: venv ## Build the toolbox image where it is missing
+	@$(ENGINE) && $(VENV)/bin/debugrun toolbox build
+
+targets: venv ## Build the images of the test targets where they are out of date
+	@$(ENGINE) && $(PY) -m tests.host.images
+
+lint: venv ## Lint, format and types
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+vet: venv ## Check the tool data files
+	@$(PY) -m debugrun tools --vet
+
+test: lint vet targets ## Everything: lint, types, data, and all tests on real containers (ARGS for pytest)
+	@$(ENGINE) && $(PY) -m pytest $(ARGS)
+
+demo: venv targets ## The main job, on a container without shell or debugger
+	@$(ENGINE) && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tests/host/demo
+
+bench: venv targets ## How long each step takes
+	@$(ENGINE) && $(PY) -m tests.bench
+
+clean: ## Remove the virtual environment, caches, and the private engine with its images
+	@if [ -x $(PY) ]; then $(PY) -m tests.host.engine forget; fi
+	rm -rf $(VENV) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

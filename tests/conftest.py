@@ -1,0 +1,98 @@
+"""Fixtures for tests on real containers: the engine, the toolbox, the targets, the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import docker
+import pytest
+
+from debugrun import catalog, tools
+from debugrun import toolbox as product_toolbox
+from tests.host import compose, images
+from tests.host import engine as host_engine
+from tests.host.state import HostError
+
+Completed = subprocess.CompletedProcess[str]
+SERVICE = "com.docker.compose.service"
+PROJECT = "com.docker.compose.project"
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.APIClient]:
+    """The engine's client; DOCKER_HOST leads there for the whole session. Absent: skipped, under CI failed."""
+    try:
+        host = host_engine.find()
+    except HostError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+    with pytest.MonkeyPatch.context() as patch:
+        if host:
+            patch.setenv("DOCKER_HOST", host)
+        client = docker.from_env(timeout=120)
+        yield client.api
+        client.close()
+
+
+@pytest.fixture(scope="session")
+def toolbox(engine: docker.APIClient) -> str:
+    """Reference of the toolbox image, made when missing."""
+    recipe = product_toolbox.recipe(tools.load(name) for name in catalog.names())
+    return product_toolbox.build(engine, recipe, print)
+
+
+@pytest.fixture(scope="session")
+def docker_compose_file() -> str:
+    return str(Path(__file__).with_name("compose.yaml"))
+
+
+@pytest.fixture(scope="session")
+def docker_compose_command(engine: docker.APIClient) -> str:
+    images.build(engine)
+    return " ".join(compose.command())
+
+
+@pytest.fixture(scope="session")
+def docker_setup() -> str:
+    return "up --no-build --pull never --detach"
+
+
+@pytest.fixture(scope="session")
+def docker_cleanup() -> str:
+    return "down --volumes --timeout 0"
+
+
+@pytest.fixture(scope="session")
+def targets(engine: docker.APIClient, docker_services: object, docker_compose_project_name: str) -> Mapping[str, str]:
+    """Full container id of each compose service."""
+    assert docker_services is not None
+    found = engine.containers(filters={"label": f"{PROJECT}={docker_compose_project_name}"})
+    return {each["Labels"][SERVICE]: each["Id"] for each in found}
+
+
+@pytest.fixture(scope="session")
+def target(targets: Mapping[str, str]) -> Callable[[str], str]:
+    """Service name -> full container id."""
+    return targets.__getitem__
+
+
+@pytest.fixture(scope="session")
+def debugrun(engine: docker.APIClient) -> Callable[..., Completed]:
+    """Run the installed command line: debugrun("gdb", "web"); `status` checks the exit status."""
+    assert engine is not None
+    program = Path(sys.executable).with_name("debugrun")
+
+    def run(*args: str, stdin: str = "", timeout: float = 60, status: int | None = None, **env: str) -> Completed:
+        done = subprocess.run(
+            [program, *args], input=stdin, capture_output=True, text=True, errors="replace", check=False,
+            timeout=timeout, env={**os.environ, **env},
+        )  # fmt: skip
+        assert status in {None, done.returncode}, f"{done.args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return run

@@ -1,0 +1,105 @@
+"""What "harmless" means, as checks on a target and on what we leave behind."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import pytest
+
+WITHIN = 5.0  # seconds for a dying sidecar to be gone
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Life:
+    """What may not change about a container while it is looked at."""
+
+    started: str
+    restarts: int
+    running: bool
+    changes: tuple[str, ...]  # files that differ from the image
+
+
+def life(engine: docker.APIClient, container: str) -> Life:
+    inspected = engine.inspect_container(container)
+    return Life(
+        started=inspected["State"]["StartedAt"],
+        restarts=inspected["RestartCount"],
+        running=inspected["State"]["Running"],
+        changes=tuple(sorted(each["Path"] for each in engine.diff(container) or [])),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thread:
+    """One thread of a target, by /proc of the engine's host."""
+
+    host_pid: int
+    name: str
+    state: str  # one letter of proc_pid_stat(5): R, S, D, T, t, Z
+    tracer: int
+
+
+def threads(engine: docker.APIClient, container: str) -> list[Thread]:
+    """All threads of all processes of the container. Empty means that they cannot be read from here."""
+    found = []
+    for row in engine.top(container, ps_args="-eo pid,comm")["Processes"]:
+        for path in Path(f"/proc/{row[0]}/task").glob("*/status"):
+            fields = dict(re.findall(r"^(\w+):\s*(.*)$", path.read_text(), re.MULTILINE))
+            thread = Thread(
+                host_pid=int(fields["Pid"]),
+                name=fields["Name"],
+                state=fields["State"][0],
+                tracer=int(fields["TracerPid"]),
+            )
+            found.append(thread)
+    return found
+
+
+@pytest.fixture(scope="session")
+def untouched(engine: docker.APIClient, targets: Mapping[str, str]) -> Mapping[str, Life]:
+    """How each target was when it came up, by container id."""
+    return {container: life(engine, container) for container in targets.values()}
+
+
+@pytest.fixture
+def assert_harmless(engine: docker.APIClient, untouched: Mapping[str, Life]) -> Callable[[str], None]:
+    """The target runs on untraced, was never restarted nor written into, and nothing of ours is left beside it."""
+
+    def check(container: str) -> None:
+        deadline = time.monotonic() + WITHIN
+        left = remains(engine, container)
+        while left and time.monotonic() < deadline:
+            time.sleep(0.05)
+            left = remains(engine, container)
+        assert left == []
+        assert life(engine, container) == untouched[container]
+
+    return check
+
+
+def remains(engine: docker.APIClient, container: str) -> list[str]:
+    """What still shows that the container was looked at: sidecars of ours, threads stopped, traced or dead."""
+    ours = engine.containers(all=True, filters={"label": "debugrun.session"})
+    sidecars = [str(each["Names"]) for each in ours if container in {target_of(each), pid_mode(engine, each["Id"])}]
+    seen = threads(engine, container)
+    assert seen, "the target's /proc is not readable from here: run the tests on the engine's own host, as root"
+    hurt = [
+        f"{each.name}: {each.state}, traced by {each.tracer}" for each in seen if each.tracer or each.state in "TtZX"
+    ]
+    return [*sidecars, *hurt]
+
+
+def target_of(listed: Mapping[str, Mapping[str, str]]) -> str:
+    return listed["Labels"].get("debugrun.target", "")
+
+
+def pid_mode(engine: docker.APIClient, container: str) -> str:
+    try:
+        return str(engine.inspect_container(container)["HostConfig"]["PidMode"]).removeprefix("container:")
+    except docker.errors.NotFound:
+        return ""
