@@ -164,7 +164,8 @@ def parse(text: str) -> Survey:
             lines.append(line)
     if "@end" not in sections or not sections.get("@self"):
         raise ScoutError("its report is cut off" if text else "it said nothing")
-    own, exes = int(sections["@self"][0]), _numbered(sections["@exes"], " ")
+    own, readable = int(sections["@self"][0]), frozenset(int(pid) for pid in " ".join(sections["@readable"]).split())
+    exes = _exes(sections["@exes"], readable)
     owners = {int(path.split("/")[0]): (int(uid), int(gid)) for path, uid, gid in map(str.split, sections["@owners"])}
     cgroups, labels = (_by_pid(sections[name]) for name in ("@cgroups", "@labels"))
     readings = []
@@ -185,12 +186,14 @@ def parse(text: str) -> Survey:
                 )
             )
     readings.sort(key=lambda reading: reading.status.pid)
-    return Survey(readings=tuple(readings), host=_host(sections["@sysctls"]), readable=frozenset(exes))
+    return Survey(readings=tuple(readings), host=_host(sections["@sysctls"]), readable=readable)
 
 
-def _numbered(lines: list[str], separator: str) -> dict[int, str]:
-    """`PID text` lines."""
-    return {int(pid): rest for pid, _, rest in (line.partition(separator) for line in lines) if pid.isdigit()}
+def _exes(lines: list[str], readable: frozenset[int]) -> dict[int, str]:
+    """Where exe links lead, by PID. A target may run a program whose path has newlines in it: then none at all."""
+    matches = (re.fullmatch(r"[`'](\d+)/exe' -> [`'](.*)'", line) for line in lines if " -> " in line)
+    found = {int(match[1]): match[2] for match in matches if match}
+    return found if found.keys() == readable and len(lines) == len(readable) else {}
 
 
 def _by_pid(lines: list[str]) -> dict[int, str]:

@@ -33,19 +33,19 @@ files() {
     grep . /dev/null $(files attr/current)
 } 2> /dev/null
 
+# To follow this link is a ptrace access check: that it can be tells more than where it leads.
+all=$pids pids=
+for pid in $all; do
+    [ ! -e "$pid/exe" ] || pids="$pids $pid"
+done
+echo @readable
+echo "$pids"
 echo @exes
-left=64
-for pid in $pids; do
-    # Following this link is a ptrace access check: it tells more than the path.
-    if [ -e "$pid/exe" ] && [ "$left" -gt 0 ]; then
-        left=$((left - 1))
-        link=$(readlink -n "$pid/exe" | tr '\n@' '??')
-        echo "$pid $link"
-    fi
-done 2> /dev/null
+# shellcheck disable=SC2046
+[ -z "$pids" ] || stat -c %N $(files exe) 2> /dev/null | tr @ '?'
 
 echo @shells
-for pid in $pids; do
+for pid in $all; do
     read -r comm < "$pid/comm" || continue
     case $comm in
         sh | ash | bash | busybox | dash | ksh | zsh)
