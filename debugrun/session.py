@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from debugrun import apply, attach, catalog, engine, judge, observe, report, seccomp, toolbox, tools
+from debugrun import apply, attach, catalog, engine, judge, observe, report, seccomp, tools
 from debugrun.command import Filling, tool_argv
 from debugrun.errors import EXIT_REFUSED, DebugrunError, RefusedError, UsageError
 from debugrun.facts import Facts, FactsError
@@ -173,6 +173,8 @@ def make_toolbox(folder: Path) -> None:
     """Make the toolbox image, showing what goes on."""
     from rich.console import Console  # noqa: PLC0415 - not on the way of a tool
 
+    from debugrun import toolbox  # noqa: PLC0415 - the same
+
     console = Console(stderr=True)
     recipe = toolbox.recipe(tools.load(name, folder) for name in catalog.names(folder))
     with engine.connect() as connection, console.status("toolbox") as status:
@@ -184,7 +186,7 @@ def pick(rows: Sequence[Row]) -> int:
     for number, row in enumerate(rows, start=1):
         print(f"  {number}) {row.line()}", file=sys.stderr)
     while True:
-        number = typer.prompt("which process", type=int, err=True)
+        number = int(typer.prompt("which process", type=int, err=True))
         if 1 <= number <= len(rows):
             return rows[number - 1].pid
 
