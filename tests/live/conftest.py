@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -38,26 +39,24 @@ def life(engine: docker.APIClient, container: str) -> Life:
 class Thread:
     """One thread of a target, by /proc of the engine's host."""
 
-    host_pid: int
     name: str
     state: str  # one letter of proc_pid_stat(5): R, S, D, T, t, Z
     tracer: int
 
 
-def threads(engine: docker.APIClient, container: str) -> list[Thread]:
-    """All threads of all processes of the container. Empty means that they cannot be read from here."""
+def threads(container: str) -> list[Thread]:
+    """All threads of all processes in the container's cgroup. Empty: they cannot be seen from here."""
     found = []
-    for row in engine.top(container, ps_args="-eo pid,comm")["Processes"]:
-        for path in Path(f"/proc/{row[0]}/task").glob("*/status"):
-            fields = dict(re.findall(r"^(\w+):\s*(.*)$", path.read_text(), re.MULTILINE))
-            thread = Thread(
-                host_pid=int(fields["Pid"]),
-                name=fields["Name"],
-                state=fields["State"][0],
-                tracer=int(fields["TracerPid"]),
-            )
-            found.append(thread)
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if container in (process / "cgroup").read_text():
+                found += [thread(path.read_text()) for path in process.glob("task/*/status")]
     return found
+
+
+def thread(text: str) -> Thread:
+    fields = dict(re.findall(r"^(\w+):\s*(.*)$", text, re.MULTILINE))
+    return Thread(name=fields["Name"], state=fields["State"][0], tracer=int(fields["TracerPid"]))
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +85,7 @@ def remains(engine: docker.APIClient, container: str) -> list[str]:
     """What still shows that the container was looked at: sidecars of ours, threads stopped, traced or dead."""
     ours = engine.containers(all=True, filters={"label": "debugrun.session"})
     sidecars = [str(each["Names"]) for each in ours if container in {target_of(each), pid_mode(engine, each["Id"])}]
-    seen = threads(engine, container)
+    seen = threads(container)
     assert seen, "the target's /proc is not readable from here: run the tests on the engine's own host, as root"
     hurt = [
         f"{each.name}: {each.state}, traced by {each.tracer}" for each in seen if each.tracer or each.state in "TtZX"
