@@ -5,7 +5,7 @@ Pure: nothing here talks to an engine or a kernel.
 
 from __future__ import annotations
 
-from debugrun.seccomp.defaults import default_profile
+from debugrun.seccomp.defaults import default_profile, runtime_of
 from debugrun.seccomp.evaluate import evaluate
 from debugrun.seccomp.model import ArgMatch, Filter, Outcome, Profile, ProfileError, Rule, Runtime, SyscallNeed
 from debugrun.seccomp.parse import dump_profile, parse_profile
@@ -24,5 +24,6 @@ __all__ = [
     "dump_profile",
     "evaluate",
     "parse_profile",
+    "runtime_of",
     "widen",
 ]

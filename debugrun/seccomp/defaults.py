@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 
 from debugrun.seccomp.calls import ARCHES
-from debugrun.seccomp.model import ALLOW, ERRNO, ArgMatch, Filter, Profile, Rule
+from debugrun.seccomp.model import ALLOW, ERRNO, ArgMatch, Filter, Profile, Rule, Runtime
 
 _OLDEST = {"docker": (18, 9, 0)}
 _SIGNS = {"!=": "NE", "<": "LT", "<=": "LE", "==": "EQ", ">=": "GE", ">": "GT"}
@@ -35,6 +35,17 @@ def default_profile(engine: str, version: tuple[int, ...]) -> Profile | None:
         return None
     rules = tuple(rule for since, until, rule in _table(engine) if since <= wanted < until)
     return Profile(default_action=ERRNO, arch_map=_ARCH_MAP, rules=rules)
+
+
+def runtime_of(engine: str, version: tuple[int, ...]) -> Runtime:
+    """What an engine's release makes of any profile; which libseccomp it has cannot be asked: a current one is assumed.
+
+    Docker: `defaultErrnoRet` counts since 23.0 (moby profiles/seccomp/seccomp.go), runc answers ENOSYS to new calls
+    since 1.0.0-rc93, which 20.10 brought. Podman's crun has no such answer: its profiles say so themselves.
+    """
+    if engine == "docker":
+        return Runtime(enosys_stub=version >= (20, 10), default_errno=version >= (23,))
+    return Runtime(enosys_stub=False)
 
 
 @cache

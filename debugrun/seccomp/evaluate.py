@@ -168,14 +168,14 @@ def _decide(
         if all(_is_void(match, abi) for match in rule.args):
             return outcome
     default = Outcome(*default_verdict(profile, runtime), "the profile's default action")
-    if not _compiles_exactly([rule for rule, _ in outcomes]):
+    if not compiles_exactly([rule for rule, _ in outcomes]):
         return replace(_worst([default, *(outcome for _, outcome in outcomes)]), certain=False)
     held = [(_matches(rule, args, abi), outcome) for rule, outcome in outcomes]
     possible = [outcome for holds, outcome in held if holds is not False]
     return _worst(possible if any(holds is True for holds, _ in held) else [*possible, default])
 
 
-def _compiles_exactly(rules: list[Rule]) -> bool:
+def compiles_exactly(rules: list[Rule]) -> bool:
     """Whether libseccomp's tree of these conditional rules means what they say.
 
     Measured: comparisons for (masked) equality always do; other ones when they stand alone, or when each rule has one

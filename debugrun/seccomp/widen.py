@@ -6,7 +6,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from debugrun.seccomp.calls import ARCHES, calls
-from debugrun.seccomp.evaluate import Resolved, default_verdict, newest_number, resolve, rules_of, verdict
+from debugrun.seccomp.evaluate import (
+    Resolved,
+    compiles_exactly,
+    default_verdict,
+    newest_number,
+    resolve,
+    rules_of,
+    verdict,
+)
 from debugrun.seccomp.model import ALLOW, ENOSYS, ERRNO, ArgMatch, Profile, Rule, Runtime, SyscallNeed
 from debugrun.seccomp.region import EVERYTHING, Cube, cubes_of, intersect, matches_of, subtract
 
@@ -23,13 +31,18 @@ def widen(
     refuses more than what is needed goes on refusing the rest with its own action and errno. `arch` is the engine's
     (x86_64 or aarch64); calls are opened by name, hence for its 32-bit programs too where the profile covers them.
     """
+    native = ARCHES[arch].native
+    before = resolve(profile, caps, native, kernel)
     widened = profile
     for need in sorted(set(needs), key=lambda need: (need.call, len(need.args), str(need))):
-        widened = _open(widened, need, resolve(widened, caps, ARCHES[arch].native, kernel))
+        resolved = resolve(widened, caps, native, kernel)
+        exact = compiles_exactly([rule for _, rule in rules_of(resolved, widened, need.call)])
+        widened = _open(widened, need, resolved)
+        if exact:
+            widened = _as_cubes(widened, need.call, resolve(widened, caps, native, kernel))
     if widened == profile:
         return profile
-    before, after = (resolve(each, caps, ARCHES[arch].native, kernel) for each in (profile, widened))
-    return _keep_enosys(widened, before, after)
+    return _keep_enosys(widened, before, resolve(widened, caps, native, kernel))
 
 
 def _open(profile: Profile, need: SyscallNeed, resolved: Resolved) -> Profile:
@@ -55,6 +68,24 @@ def _is_open(profile: Profile, rules: list[Rule], wanted: list[Cube]) -> bool:
                 return False
             left = subtract(left, cube)
     return not left or default_verdict(profile)[0] in _PASSES
+
+
+def _as_cubes(profile: Profile, call: str, resolved: Resolved) -> Profile:
+    """Spell the call's conditions as masked equalities if libseccomp would no longer build what they say together."""
+    ruled = rules_of(resolved, profile, call)
+    if compiles_exactly([rule for _, rule in ruled]):
+        return profile
+    conditional = {at for at, rule in ruled if rule.args}
+    rules: list[Rule] = []
+    for at, rule in enumerate(profile.rules):
+        rules += _spelled_out(rule, call) if at in conditional else [rule]
+    return replace(profile, rules=tuple(rules))
+
+
+def _spelled_out(rule: Rule, call: str) -> list[Rule]:
+    others = tuple(name for name in rule.names if name != call)
+    kept = [replace(rule, names=others)] if others else []
+    return kept + [replace(rule, names=(call,), args=matches_of(cube)) for cube in region_of(rule)]
 
 
 def region_of(rule: Rule) -> list[Cube]:

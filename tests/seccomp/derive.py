@@ -2,7 +2,7 @@
 
     derive.py numbers UAPI_DIR LIBSECCOMP...   -> debugrun/data/syscalls/numbers.tsv
     derive.py table PROFILE.json...            -> debugrun/data/seccomp/docker.toml
-    derive.py engine                           -> what the engine in reach hands to its runtime, compared with the table
+    derive.py engine IMAGE DOCKERD_PID         -> tests/seccomp/resolved.json: what the engine in reach hands to its runtime, compared with the table
 
 `numbers` reads the uapi directory of Debian's linux-libc-dev and copies of libseccomp.so.2, oldest first, each
 given as RELEASE=PATH. `table` reads published profiles named moby-vX.Y.Z.json (moby/moby profiles/seccomp/default.json,
@@ -18,10 +18,15 @@ import re
 import sys
 import textwrap
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import docker
+
+from debugrun.seccomp import default_profile
+from debugrun.seccomp.evaluate import resolve
 from debugrun.seccomp.model import ArgMatch, Filter, Rule
 from debugrun.seccomp.parse import parse_profile
 
@@ -174,9 +179,83 @@ def _list(caps: tuple[str, ...]) -> str:
     return json.dumps([cap.removeprefix("CAP_") for cap in caps])
 
 
+#: Capabilities that some rule of a default profile names.
+GATING = (
+    "BPF DAC_READ_SEARCH PERFMON SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO"
+    " SYS_TIME SYS_TTY_CONFIG"
+).split()
+
+
+def engine(image: str, daemon: str) -> int:
+    """Compare the table with the runtime spec that the engine in reach writes, once per capability; 0: they are equal.
+
+    `image` is any image at hand (nothing of it is run to the end), `daemon` the PID of its dockerd on this machine.
+    """
+    client = docker.APIClient(**docker.utils.kwargs_from_env(), version="auto")
+    version = tuple(map(int, re.findall(r"\d+", client.version()["Version"])[:3]))
+    release = client.info()["KernelVersion"].split(".")
+    kernel = int(release[0]), int(release[1])
+    profile = default_profile("docker", version)
+    assert profile
+    different = compared = 0
+    for cap in ("", *GATING):
+        try:
+            spec = _spec(client, image, daemon, cap)
+        except docker.errors.APIError as error:
+            print(f"{cap}: {error.explanation}")
+            continue
+        real = parse_profile(spec)
+        ours = resolve(profile, frozenset({cap} - {""}), "x86_64", kernel)
+        found = {(name, *_meaning(rule)) for rule in real.rules for name in rule.names}
+        expected = {(name, *_meaning(rule)) for _, rule in ours.rules for name in rule.names}
+        _record(".".join(map(str, version)), cap or "none", {f"{name} {text}" for name, text in _described(real.rules)})
+        compared += len(found)
+        different += len(found ^ expected) + (set(real.architectures) != set(ours.architectures))
+        print(f"{'+' + cap if cap else 'no capability'}: {len(found)} rules, different: {found ^ expected or 'none'}")
+    print(f"docker {version}: {compared} rules compared, {different} differences")
+    return different
+
+
+def _described(rules: Iterable[Rule]) -> set[tuple[str, str]]:
+    return {(name, f"{rule.action} {rule.errno} {list(map(str, rule.args))}") for rule in rules for name in rule.names}
+
+
+def _record(release: str, cap: str, found: set[str]) -> None:
+    """Keep what a real engine wrote, as its difference to no capability: the golden data of tests/test_seccomp.py."""
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {}
+    entry = golden.setdefault(release, {})
+    plain = set(_PLAIN.setdefault(release, sorted(found)))
+    if cap == "none":
+        entry[cap] = {"rules": len(found)}
+    else:
+        entry[cap] = {"added": sorted(found - plain), "removed": sorted(plain - found)}
+    GOLDEN.write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")
+
+
+_PLAIN: dict[str, list[str]] = {}
+GOLDEN = Path(__file__).with_name("resolved.json")
+
+
+def _meaning(rule: Rule) -> tuple[object, ...]:
+    return rule.action, rule.errno if rule.action == "SCMP_ACT_ERRNO" else None, rule.args
+
+
+def _spec(client: docker.APIClient, image: str, daemon: str, cap: str) -> str:
+    host = client.create_host_config(cap_drop=["ALL"], cap_add=[cap] if cap else [], network_mode="none")
+    made = client.create_container(image, ["/prober", "in-container", *["x86_64:34"] * 20], host_config=host)["Id"]
+    try:
+        client.start(made)
+        run = Path(f"/proc/{daemon}/root/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby")
+        return (run / made / "config.json").read_text(encoding="utf-8")
+    finally:
+        client.remove_container(made, force=True)
+
+
 if __name__ == "__main__":
     command, *rest = sys.argv[1:]
     if command == "numbers":
         (DATA / "syscalls" / "numbers.tsv").write_text(numbers(*rest), encoding="utf-8")
     elif command == "table":
         (DATA / "seccomp" / "docker.toml").write_text(table(*rest), encoding="utf-8")
+    elif command == "engine":
+        sys.exit(engine(*rest) != 0)
