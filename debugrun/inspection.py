@@ -24,7 +24,7 @@ PODMAN_DEFAULT = DOCKER_DEFAULT - {"AUDIT_WRITE", "MKNOD", "NET_RAW"}
 # Docker's own table ended here up to 20.10 (moby oci/caps/utils.go).
 _LAST_OF_DOCKER_20 = procfs.CAPABILITIES.index("AUDIT_READ")
 # Runtimes whose processes are not processes of the host: gVisor's, and virtual machines.
-_HIDING = re.compile(r"runsc|gvisor|kata|clh|firecracker|krun")
+_HIDING = re.compile(r"runsc|gvisor|kata|firecracker|krun|crun-vm")
 
 # Go's names (GOARCH) as uname -m says them.
 _MACHINES = {

@@ -235,16 +235,19 @@ def container_of(cgroup: str) -> str | None:
 
 def names(mask: int) -> tuple[str, ...]:
     """The capabilities of a mask by name, sorted; a bit newer than the table is CAP_<number>."""
-    known = CAPABILITIES
+    known = len(CAPABILITIES)
     bits = (bit for bit in range(mask.bit_length()) if mask >> bit & 1)
-    return tuple(sorted(known[bit] if bit < len(known) else f"CAP_{bit}" for bit in bits))
+    return tuple(sorted(CAPABILITIES[bit] if bit < known else f"CAP_{bit}" for bit in bits))
 
 
 def mask(held: Iterable[str]) -> int:
     """The mask of capabilities given by name. Raises ValueError for a name that there is not."""
-    known = CAPABILITIES
     value = 0
     for name in held:
-        bit = int(name[4:]) if re.fullmatch(r"CAP_\d+", name) else known.index(name)
-        value |= 1 << bit
+        if re.fullmatch(r"CAP_\d+", name):
+            value |= 1 << int(name[4:])
+        elif name in CAPABILITIES:
+            value |= 1 << CAPABILITIES.index(name)
+        else:
+            raise ValueError(f"no capability {name}")
     return value
