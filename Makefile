@@ -44,10 +44,10 @@ vet: venv ## Check the tool data files
 test: lint vet targets ## Everything: lint, types, data, and all tests on real containers (ARGS for pytest)
 	@$(ENGINE) && $(PY) -m pytest $(ARGS)
 
-demo: venv targets ## The main job, on a container without shell or debugger
-	@$(ENGINE) && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" tests/host/demo
+demo: toolbox targets ## The main job, on a container without shell or debugger
+	@$(ENGINE) && $(PY) -m tests.host.demo
 
-bench: venv targets ## How long each step takes
+bench: toolbox targets ## How long a backtrace takes, beside what an expert types
 	@$(ENGINE) && $(PY) -m tests.bench
 
 clean: ## Remove the virtual environment, caches, and the private engine with its images

@@ -135,7 +135,7 @@ def _require(why: str) -> None:
         raise HostError(f"{why}, as root")
     if len(os.fsencode(_socket(_home()))) > LONGEST_SOCKET_PATH:
         raise HostError(f"{_home()} is too long for a socket's path; try: DEBUGRUN_TEST_STATE=/tmp/dt make test")
-    if shutil.which("dockerd", path=_path()) and shutil.which("ip", path=_path()):
+    if all(shutil.which(program, path=_path()) for program in ("dockerd", "ip", "ps")):
         return
     if shutil.which("apt-get") is None:
         raise HostError("no container engine answers, and this is no Debian; try: start Docker")
