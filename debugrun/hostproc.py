@@ -9,11 +9,8 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 
 from debugrun import procfs
 from debugrun.procfs import Reading
@@ -22,7 +19,6 @@ from debugrun.selection import SHELLS
 PROC = "/proc"
 _SYS_PTRACE = 1 << procfs.CAPABILITIES.index("SYS_PTRACE")
 _VERSION_3 = 0x20080522  # capget(2): _LINUX_CAPABILITY_VERSION_3, two words for each set
-_LINKS = 40  # path_resolution(7): as many links as the kernel follows
 
 
 def is_local(pid: int, container_id: str, kernel: str) -> bool:
@@ -33,18 +29,18 @@ def is_local(pid: int, container_id: str, kernel: str) -> bool:
     """
     if pid <= 0 or (kernel and os.uname().release != kernel):
         return False
-    return any(procfs.names_container(_text(f"{pid}/{name}"), container_id) for name in ("cgroup", "mountinfo"))
+    return any(procfs.names_container(text_of(f"{pid}/{name}"), container_id) for name in ("cgroup", "mountinfo"))
 
 
 def sysctl(name: str) -> int | None:
     """A kernel setting as a number; None when it can't be read."""
-    return number(_text(f"sys/{name}"))
+    return number(text_of(f"sys/{name}"))
 
 
 def yama_ptrace_scope() -> int | None:
     """kernel.yama.ptrace_scope; 0 where there is none: no Yama, or not among the LSMs in use (Yama.rst)."""
     scope = sysctl("kernel/yama/ptrace_scope")
-    absent = not os.path.lexists(f"{PROC}/sys/kernel/yama") and bool(_text("sys/kernel/osrelease"))
+    absent = not os.path.lexists(f"{PROC}/sys/kernel/yama") and bool(text_of("sys/kernel/osrelease"))
     return 0 if scope is None and absent else scope
 
 
@@ -56,7 +52,7 @@ def number(text: str) -> int | None:
 def read(pid: int) -> Reading | None:
     """What may be read of one process; None when it is gone or hidden (proc(5) hidepid)."""
     try:
-        status = procfs.parse_status(_text(f"{pid}/status"))
+        status = procfs.parse_status(text_of(f"{pid}/status"))
         owner = os.stat(f"{PROC}/{pid}/status")  # noqa: PTH116 - a hot path
     except (OSError, ValueError):
         return None
@@ -64,9 +60,9 @@ def read(pid: int) -> Reading | None:
     return Reading(
         status=status,
         owner=(owner.st_uid, owner.st_gid),
-        cgroup=_text(f"{pid}/cgroup"),
-        label=_text(f"{pid}/attr/current").strip("\0\n") or None,
-        exe=_link(f"{pid}/exe"),
+        cgroup=text_of(f"{pid}/cgroup"),
+        label=text_of(f"{pid}/attr/current").strip("\0\n") or None,
+        exe=link_of(f"{pid}/exe"),
         uid_map=uid_map,
         gid_map=gid_map,
         shell_command=status.comm in SHELLS and _is_shell_command(pid),
@@ -75,8 +71,8 @@ def read(pid: int) -> Reading | None:
 
 def _id_map(pid: int, name: str) -> procfs.IdMap:
     """Empty in our own user namespace: there the second column would speak of the parent's ids."""
-    text = _text(f"{pid}/{name}")
-    return () if text == _text(f"self/{name}") else procfs.parse_id_map(text)
+    text = text_of(f"{pid}/{name}")
+    return () if text == text_of(f"self/{name}") else procfs.parse_id_map(text)
 
 
 def _is_shell_command(pid: int) -> bool:
@@ -90,17 +86,17 @@ def members(main: Reading, container_id: str) -> list[Reading]:
 
     They share its namespace link; where that may not be read, or in a namespace below, their cgroup names it.
     """
-    depth, namespace = len(main.status.ns_pids), _link(f"{main.status.pid}/ns/pid")
-    ours = _link("self/ns/pid")
+    depth, namespace = len(main.status.ns_pids), link_of(f"{main.status.pid}/ns/pid")
+    ours = link_of("self/ns/pid")
     found = []
     for entry in os.listdir(PROC):  # noqa: PTH208 - a hot path
         if not entry.isdigit():
             continue
-        link = namespace and _link(f"{entry}/ns/pid")
+        link = namespace and link_of(f"{entry}/ns/pid")
         same = link is not None and link == namespace
         if not same and link is not None and link == ours:
             continue  # most of the host's processes: not worth a look at their cgroups
-        if same or procfs.names_container(_text(f"{entry}/cgroup"), container_id):
+        if same or procfs.names_container(text_of(f"{entry}/cgroup"), container_id):
             reading = read(int(entry))
             if reading is not None and len(reading.status.ns_pids) >= depth:
                 found.append(reading)
@@ -114,7 +110,7 @@ def process_of_thread(members: Iterable[Reading], tid: int, depth: int) -> Readi
         with suppress(OSError):
             for thread in os.listdir(f"{PROC}/{pid}/task"):  # noqa: PTH208 - a hot path
                 with suppress(ValueError):
-                    if procfs.parse_status(_text(f"{pid}/task/{thread}/status")).ns_pids[depth:][:1] == (tid,):
+                    if procfs.parse_status(text_of(f"{pid}/task/{thread}/status")).ns_pids[depth:][:1] == (tid,):
                         return member
     return None
 
@@ -130,7 +126,7 @@ def dumpable(reading: Reading) -> bool | None:
     with _without_sys_ptrace() as effective:
         if effective is None:
             return None
-        readable = _link(f"{reading.status.pid}/exe") is not None
+        readable = link_of(f"{reading.status.pid}/exe") is not None
     return procfs.dumpable_by_access(reading, readable=readable, ids=(os.geteuid(), os.getegid()), effective=effective)
 
 
@@ -170,104 +166,23 @@ def memory_used(cgroup: str) -> int | None:
         (f"/sys/fs/cgroup/memory{paths.get('memory', '')}", "memory.usage_in_bytes", "total_inactive_file"),
         (f"/sys/fs/cgroup{paths.get('', '')}", "memory.current", "inactive_file"),
     ):
-        used = number(_text(f"{folder}/{current}"))
+        used = number(text_of(f"{folder}/{current}"))
         if used is not None:
-            match = re.search(rf"(?m)^{cached} (\d+)$", _text(f"{folder}/memory.stat"))
+            match = re.search(rf"(?m)^{cached} (\d+)$", text_of(f"{folder}/memory.stat"))
             return max(0, used - int(match[1])) if match else used
     return None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Program:
-    """A program in a container: the path that its PATH gives, and where that leads within the container."""
-
-    path: str
-    real: str
-
-
-def programs(pid: int, names: Iterable[str], folders: Iterable[str]) -> Mapping[str, Program] | None:
-    """Where in the process' file system each program is; None when that can't be looked into.
-
-    Links are followed by hand and within that root: the target's links are not trusted to stay there.
-    """
-    try:
-        root = os.open(f"{PROC}/{pid}/root", os.O_PATH | os.O_DIRECTORY)
-    except OSError:
-        return None
-    try:
-        paths = [(name, f"{folder}/{name}") for folder in folders for name in names]
-        found: dict[str, Program] = {}
-        for name, path in paths:
-            real = _program(root, path) if name not in found else None
-            if real is not None:
-                found[name] = Program(path=path, real=real)
-        return found
-    finally:
-        os.close(root)
-
-
-def in_image(pid: int, real: str) -> bool:
-    """Whether a file of the container comes from its image: neither from a mount nor from what it wrote itself.
-
-    Told by the root's overlay (mountinfo, upperdir): False where that can't be seen.
-    """
-    mounts = {}
-    for line in _text(f"{pid}/mountinfo").splitlines():
-        fields, _, source = line.partition(" - ")
-        mounts[fields.split()[4]] = source
-    over = max((point for point in mounts if real.startswith(point.rstrip("/") + "/")), key=len, default="")
-    upper = re.search(r"\boverlay .*\bupperdir=([^,]+)", mounts.get("/", ""))
-    return over == "/" and upper is not None and Path(upper[1]).is_dir() and not os.path.lexists(upper[1] + real)
-
-
-def _program(root: int, path: str) -> str | None:
-    """Where `path` leads below the directory `root`, no part of it resolved outside; None: to no program."""
-    left = list(reversed(PurePosixPath(path).parts))
-    done: list[str] = []
-    mode: int = stat.S_IFDIR
-    links = 0
-    while left:
-        part = left.pop()
-        if part == "/":
-            done = []
-        elif part == "..":
-            done = done[:-1]
-        else:
-            try:
-                mode, link = _look(root, done, part)
-            except OSError:
-                return None
-            if link is None:
-                done.append(part)
-            elif (links := links + 1) > _LINKS:
-                return None
-            else:
-                left.extend(reversed(PurePosixPath(link).parts))
-    return "/" + "/".join(done) if stat.S_ISREG(mode) and mode & 0o111 else None
-
-
-def _look(root: int, folders: list[str], name: str) -> tuple[int, str | None]:
-    """(mode, where it links to) of a name in a folder below `root`, opening folder by folder, links never."""
-    here = os.dup(root)
-    try:
-        for folder in folders:
-            below = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
-            os.close(here)
-            here = below
-        mode = os.stat(name, dir_fd=here, follow_symlinks=False).st_mode
-        return mode, os.readlink(name, dir_fd=here) if stat.S_ISLNK(mode) else None
-    finally:
-        os.close(here)
-
-
-def _link(path: str) -> str | None:
+def link_of(path: str) -> str | None:
+    """Where a link below /proc leads; None when it can't be read."""
     try:
         return os.readlink(f"{PROC}/{path}")  # noqa: PTH115 - a hot path
     except OSError:
         return None
 
 
-def _text(path: str) -> str:
+def text_of(path: str) -> str:
+    """A file below /proc as text, "" when it can't be read."""
     return _bytes(path).decode(errors="replace")
 
 

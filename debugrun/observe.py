@@ -7,13 +7,13 @@ for any other one a scout container.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from debugrun import hostproc, inspection, procfs, scout
+from debugrun import hostproc, inspection, procfs, programs, scout
 from debugrun.errors import DebugrunError, EngineError, TargetError
 from debugrun.facts import ContainerFacts, EngineFacts, Facts, HostFacts, ImageFacts, ProcessFacts
 from debugrun.inspection import Json
@@ -42,12 +42,13 @@ class AmbiguousError(TargetError):
 class _Seen:
     """What was seen of the container's processes: `depth` PID namespaces below the reader's.
 
-    `main` is the container's own main process; `dumpable` and `thread_of` look closer, `engine_caps` and
-    `memory_used` are what only a local reader knows.
+    `main` is the container's own main process, `main_known` says whether surely; `dumpable` and `thread_of` look
+    closer.
     """
 
     readings: Sequence[Reading]
     main: Reading
+    main_known: bool
     depth: int
     host: HostFacts
     local: bool
@@ -87,7 +88,7 @@ def observe(
         container = replace(container, memory_used=hostproc.memory_used(seen.main.cgroup))
     images = _images(toolbox_ref, toolbox)
     if binaries:
-        container, holds = _programs(engine, container, inspected, binaries, local=seen.local)
+        container, holds = programs.find(engine, container, inspected, binaries, local=seen.local)
         images = replace(images, target_holds_tool=holds)
     return Facts(engine=engine_facts, host=seen.host, container=container, process=process, images=images)
 
@@ -180,6 +181,7 @@ def _locally(container: ContainerFacts, wanted: Wanted) -> _Seen:
     return _Seen(
         readings=readings,
         main=main,
+        main_known=True,
         depth=depth,
         host=host,
         local=True,
@@ -205,11 +207,18 @@ def _by_scout(engine: Engine, container: ContainerFacts, wanted: Wanted, toolbox
         # Of the container's processes the one that was started first: PIDs are given in ascending order.
         own = [r for r in survey.readings if procfs.names_container(r.cgroup, container.id)]
         main = by_pid.get(container.pid) if container.pid_mode == "host" else next(iter(own), None)
+    main_known = main is not None
+    if shared and main is None:
+        main = by_pid.get(wanted.pid or 0)
+        if main is None:
+            message = f"{container.name} shares its PID namespace, and no cgroup tells which processes are its own"
+            raise TargetError("main-unknown", message, f"give the PID: docker top {container.name}")
     if main is None:
         raise TargetError("gone", f"{container.name} has just ended", f"docker logs --tail 20 {container.name}")
     return _Seen(
         readings=[reading for reading in survey.readings if reading.status.tgid == reading.status.pid],
         main=main,
+        main_known=main_known,
         depth=0,
         host=survey.host,
         local=False,
@@ -236,7 +245,7 @@ def _process(engine: Engine, container: ContainerFacts, wanted: Wanted, seen: _S
         depth=seen.depth,
         ppid=chosen.ppid,
         dumpable=seen.dumpable(reading),
-        host_pid=reading.status.pid if seen.local else _host_pid(reading, seen, container),
+        host_pid=_host_pid(reading, seen, container),
     )
     if facts.tracer:
         raise _traced(engine, facts, container, seen)
@@ -244,8 +253,10 @@ def _process(engine: Engine, container: ContainerFacts, wanted: Wanted, seen: _S
 
 
 def _host_pid(reading: Reading, seen: _Seen, container: ContainerFacts) -> int | None:
-    """What a scout knows of it: the engine says the main process' only."""
-    return container.pid if reading is seen.main else None
+    """A scout sees none: of the main process the engine says it."""
+    if seen.local:
+        return reading.status.pid
+    return container.pid if seen.main_known and reading is seen.main else None
 
 
 def _row(reading: Reading, container: ContainerFacts, seen: _Seen) -> Row:
@@ -257,10 +268,20 @@ def _row(reading: Reading, container: ContainerFacts, seen: _Seen) -> Row:
         state=status.state,
         uid=procfs.inside(status.uids[1], reading.uid_map),
         threads=status.threads,
-        host_pid=status.pid if seen.local else _host_pid(reading, seen, container),
+        host_pid=_host_pid(reading, seen, container),
         shell_command=reading.shell_command,
-        own=not reading.cgroup or procfs.names_container(reading.cgroup, container.id),
+        own=_is_own(reading, container, seen),
     )
+
+
+def _is_own(reading: Reading, container: ContainerFacts, seen: _Seen) -> bool:
+    """Whether a process is of the container itself: not a sidecar's, nor of one whose PID namespace it shares.
+
+    Rootless engines may give containers no cgroup of their own: what can't be told apart counts as own.
+    """
+    if procfs.names_container(seen.main.cgroup, container.id):
+        return procfs.names_container(reading.cgroup, container.id)
+    return procfs.container_of(reading.cgroup) is None
 
 
 def _parent(reading: Reading, seen: _Seen) -> int:
@@ -324,39 +345,3 @@ def _images(toolbox_ref: str | None, toolbox: Json | None) -> ImageFacts:
         return ImageFacts()
     listed = inspection.labels(toolbox).get(BINARIES_LABEL, "")
     return ImageFacts(toolbox=toolbox_ref, toolbox_binaries=tuple(name for name in listed.split(",") if name))
-
-
-def _programs(
-    engine: Engine, container: ContainerFacts, inspected: Json, binaries: tuple[str, ...], *, local: bool
-) -> tuple[ContainerFacts, bool]:
-    """The container with the programs that are in it, and whether its image surely holds the first one and a shell."""
-    names, folders = (*binaries, "sh"), inspection.search_path(inspected)
-    seen = hostproc.programs(container.pid, names, folders) if local else None
-    if seen is None:
-        found = _ask_for_programs(engine, container.id, names, folders)
-    else:
-        found = {name: program.path for name, program in seen.items()}
-    tools = tuple((name, found[name]) for name in binaries if name in found)
-    needed = [(seen or {}).get(name) for name in (binaries[0], "sh")]
-    holds = all(program is not None and hostproc.in_image(container.pid, program.real) for program in needed)
-    return replace(container, tools=tools, shell=found.get("sh")), holds
-
-
-def _ask_for_programs(
-    engine: Engine, container: str, names: Iterable[str], folders: Sequence[str]
-) -> Mapping[str, str]:
-    """Through the engine, which runs nothing for it: one request for each place, several at a time."""
-
-    def is_program(path: str) -> bool:
-        found = engine.archive_stat(container, path)
-        # Go's bits above the permissions: a link says nothing of where it leads, which is a program nearly always.
-        return found is not None and (bool(found.link_target) or bool(found.mode & 0o111)) and not found.mode >> 31
-
-    paths = [(name, f"{folder}/{name}") for name in names for folder in folders]
-    with ThreadPoolExecutor(1 if engine.endpoint.url.startswith("ssh") else 4) as pool:
-        answers = list(pool.map(lambda each: is_program(each[1]), paths))
-    found: dict[str, str] = {}
-    for (name, path), yes in zip(paths, answers, strict=True):
-        if yes:
-            found.setdefault(name, path)
-    return found
