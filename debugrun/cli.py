@@ -260,6 +260,15 @@ VERBS: dict[str, Callable[..., None]] = {
 }
 
 
+# The verbs of debugrun.verbs, each with the line that help shows: that module is imported for its own verbs only.
+ANSWERS = {
+    "why": "Name the layer that says no to what people type first, with the fact, and the narrowest fix.",
+    "judge": "Say whether exactly this would work: options as docker run has them, or a docker line after --.",
+    "syscalls": "The system calls that the default seccomp profile blocks: why, and what this engine does with each.",
+    "doctor": "The engine and its host on one page, and what each tool would need here.",
+}
+
+
 def application(argv: list[str], *, completing: bool = False) -> typer.Typer:
     """The application for this command line.
 
@@ -270,15 +279,22 @@ def application(argv: list[str], *, completing: bool = False) -> typer.Typer:
     app.callback(help=EXAMPLES, epilog=EPILOG)(_root)
     word = next((each for each in argv if not each.startswith("-")), None)
     folder = tool_folder()
-    if completing and word not in {*VERBS, *catalog.names(folder)}:
+    if completing and word not in {*VERBS, *ANSWERS, *catalog.names(folder)}:
         word = None  # half a name
     if word is None:
         for name in catalog.names(folder):
             app.command(name, help=catalog.summary(name, folder))(_listed)
+    elif word in ANSWERS:
+        from debugrun import verbs  # noqa: PLC0415 - see ANSWERS
+
+        app.command(word)(getattr(verbs, word))
     elif word not in VERBS:
         app.command(word, help=_known(word, folder, _tool_file(argv)), epilog=EPILOG)(run_tool)
     for name, function in VERBS.items():
         app.command(name, help=function.__doc__)(_listed if word is None else function)
+    if word is None:
+        for name, line in ANSWERS.items():
+            app.command(name, help=line)(_listed)
     return app
 
 

@@ -86,7 +86,7 @@ class Option:
 
     `user` is "uid:gid". `cap_add` holds capability names without CAP_, everything else is dropped
     in a sidecar. `seccomp` is "default" (the engine's own), "unconfined", "target" (exec: the target's
-    filter), or "custom" (the target's own profile). `opened_calls` are seccomp needs opened on top of it.
+    filter), or "custom": `profile`, a person's own as JSON text. `opened_calls` are seccomp needs opened on top of it.
     `file_capability` says that the tool's copy carries `cap_add` as file capabilities because a
     non-root process gets none from Docker. `tool_args` replace the mode's default arguments so that the tool
     asks for less; `lost` says what that costs. `command` is the equivalent docker line, for a POSIX shell.
@@ -100,6 +100,7 @@ class Option:
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ("ALL",)
     seccomp: str = "default"
+    profile: str | None = None
     opened_calls: tuple[str, ...] = ()
     apparmor: str | None = None
     no_new_privileges: bool = True

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from debugrun import kernel, seccomp
-from debugrun.facts import Facts
+from debugrun.facts import ContainerFacts, EngineFacts, Facts
 from debugrun.grants import Gate, Layer, Option, Placement, Verdict
 from debugrun.tools import Mode, Need
 
@@ -124,22 +124,44 @@ def _parsed(profile: str) -> seccomp.Profile | None:
         return None
 
 
+def is_broken(profile: str) -> bool:
+    """Whether no engine would take this profile."""
+    return _parsed(profile) is None
+
+
 def base_profile(option: Option, facts: Facts) -> tuple[str, seccomp.Profile | None]:
     """The profile that `option` starts from: ("off" | name of the profile, the profile or None if not known)."""
-    here = option.placement is Placement.HERE
-    if facts.engine.seccomp is None or option.seccomp == "unconfined" or (option.privileged and not here):
+    if facts.engine.seccomp is None or option.seccomp == "unconfined":
+        return "off", None
+    if option.placement is Placement.HERE:
         # `exec --privileged` leaves the container's filter as it was (measured).
+        return _inherited(facts.container) or _engine_profile(facts.engine)
+    if option.profile is not None and (not option.privileged or _filters_privileged(facts)):
+        return "the given profile", _parsed(option.profile)
+    return ("off", None) if option.privileged else _engine_profile(facts.engine)
+
+
+def _inherited(container: ContainerFacts) -> tuple[str, seccomp.Profile | None] | None:
+    """The filter that a container was created with, None where it is the engine's."""
+    if container.seccomp == "unconfined":
         return "off", None
-    if here and facts.container.seccomp == "unconfined":
+    text = container.seccomp_profile
+    if container.seccomp == "custom" or text is not None:
+        return "the container's own profile", None if text is None else _parsed(text)
+    return None
+
+
+def _engine_profile(engine: EngineFacts) -> tuple[str, seccomp.Profile | None]:
+    if engine.seccomp == "unconfined":
         return "off", None
-    if here and facts.container.seccomp_profile is not None:
-        return "the container's own profile", _parsed(facts.container.seccomp_profile)
-    if facts.engine.seccomp == "unconfined":
-        return "off", None
-    if facts.engine.seccomp not in {"default", "builtin"}:
-        return f"the daemon's own profile {facts.engine.seccomp}", None
-    label = f"the default profile of {facts.engine.name} {facts.engine.version}"
-    return label, engine_default(facts.engine.name, facts.engine.version)
+    if engine.seccomp not in {"default", "builtin"}:
+        return f"the daemon's own profile {engine.seccomp}", None
+    return f"the default profile of {engine.name} {engine.version}", engine_default(engine.name, engine.version)
+
+
+def _filters_privileged(facts: Facts) -> bool:
+    """Whether a profile that is named counts for a privileged container too (moby daemon/seccomp_linux.go, from 27)."""
+    return facts.engine.name == "podman" or version_tuple(facts.engine.version) >= (27,)
 
 
 def _seccomp(call: str, need: Need, option: Option, facts: Facts) -> Gate:

@@ -84,7 +84,7 @@ def _judged(option: Option, tool: Tool, mode: Mode, facts: Facts) -> Option:
     verdict, gates, refused = judging.judge(option, mode, facts)
     option = replace(
         option,
-        grant=_grant(option, facts),
+        grant=grant_of(option, facts),
         verdict=verdict,
         gates=gates,
         lost=option.lost + tuple(need.lost for need in refused),
@@ -93,7 +93,8 @@ def _judged(option: Option, tool: Tool, mode: Mode, facts: Facts) -> Option:
     return replace(option, command=docker_line(option, tool, mode, facts))
 
 
-def _grant(option: Option, facts: Facts) -> Grant:
+def grant_of(option: Option, facts: Facts) -> Grant:
+    """The rung of the ladder that an option stands on."""
     if option.privileged:
         return Grant.PRIVILEGED
     if option.seccomp == "unconfined":

@@ -1,0 +1,129 @@
+"""The verbs that only answer: imported when one of them is used. `debugrun.cli` lists them with a line each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from debugrun import cli
+from debugrun.cli import Comm, HostPid, Json, MaxGrant, ModeName, Pid, ToolFile, interruptible
+
+OptionalTool = Annotated[
+    str,
+    typer.Argument(
+        metavar="[TOOL]", help="see `debugrun tools`", autocompletion=cli.complete_tools, show_default=False
+    ),
+]
+FactsFile = Annotated[Path | None, typer.Option("--facts", help="decide from a facts file, with no engine")]
+
+
+Placed = Annotated[str, typer.Option("--placement", help="sidecar (docker run) or here (docker exec)")]
+User = Annotated[str | None, typer.Option("--user", "-u", metavar="UID:GID", help="default: the image's")]
+CapAdd = Annotated[list[str] | None, typer.Option("--cap-add", metavar="CAP", help="as docker run has it")]
+CapDrop = Annotated[list[str] | None, typer.Option("--cap-drop", metavar="CAP", help="as docker run has it")]
+Seccomp = Annotated[str, typer.Option("--seccomp", metavar="default|unconfined|FILE", help="the filter")]
+Privileged = Annotated[bool, typer.Option("--privileged", help="as docker run and docker exec have it")]
+AppArmor = Annotated[str | None, typer.Option("--apparmor", metavar="LABEL", help="default: docker-default")]
+NoNewPrivileges = Annotated[bool, typer.Option("--no-new-privileges", help="file capabilities are void then")]
+
+
+@interruptible
+def judge(  # noqa: PLR0913 - each is an option of the command line
+    *,
+    ctx: typer.Context,
+    tool: OptionalTool = "",
+    container: cli.OptionalContainer = "",
+    pid: Pid = None,
+    placement: Placed = "sidecar",
+    user: User = None,
+    cap_add: CapAdd = None,
+    cap_drop: CapDrop = None,
+    seccomp: Seccomp = "default",
+    privileged: Privileged = False,
+    apparmor: AppArmor = None,
+    no_new_privileges: NoNewPrivileges = False,
+    host_pid: HostPid = None,
+    name: Comm = None,
+    mode: ModeName = None,
+    tool_file: ToolFile = None,
+    facts: FactsFile = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether exactly this would work: open, closed or unknown, and what every layer says to it.
+
+    The defaults are Docker's. A line of one's own can be pasted instead: debugrun judge -- docker run ... gdb -p 1
+
+    Exit status: 0 open, 126 closed, 125 unknown: a script that goes on at 0 never goes on unsure.
+    """
+    from debugrun import questions  # noqa: PLC0415 - imports the engine's client
+    from debugrun.attempt import Attempt  # noqa: PLC0415
+    from debugrun.dockerline import capability_names, with_seccomp  # noqa: PLC0415
+    from debugrun.request import Request, ceiling  # noqa: PLC0415
+
+    limit = ceiling("privileged", placement)
+    assert limit.via is not None  # noqa: S101 - ceiling() has checked the word
+    attempt = Attempt(
+        placement=limit.via,
+        user=user,
+        cap_add=capability_names(cap_add or ()),
+        cap_drop=capability_names(cap_drop or ()),
+        apparmor=apparmor,
+        no_new_privileges=no_new_privileges,
+        privileged=privileged,
+    )
+    question = questions.Question(
+        request=Request(
+            tool=tool, container=container, pid=pid, host_pid=host_pid, comm=name, mode=mode, tool_file=tool_file
+        ),
+        folder=cli.tool_folder(),
+        facts_file=facts,
+        pasted=ctx.obj or (),
+        attempt=with_seccomp(attempt, seccomp),
+    )
+    raise typer.Exit(questions.judge(question, as_json=as_json))
+
+
+@interruptible
+def why(  # noqa: PLR0913 - each is an option of the command line
+    *,
+    ctx: typer.Context,
+    tool: OptionalTool = "",
+    container: cli.OptionalContainer = "",
+    pid: Pid = None,
+    from_error: Annotated[str | None, typer.Option("--from-error", metavar="TEXT", help="what it printed")] = None,
+    host_pid: HostPid = None,
+    name: Comm = None,
+    mode: ModeName = None,
+    max_grant: MaxGrant = "seccomp",
+    tool_file: ToolFile = None,
+    facts: FactsFile = None,
+    as_json: Json = False,
+) -> None:
+    """Name the layer that says no to what people type first, with the fact, and the narrowest fix.
+
+    Asked about is `docker exec CONTAINER TOOL` where the container holds the tool, else `docker run --pid
+    container:CONTAINER IMAGE TOOL`, or the docker line after `--`. Nothing is started.
+
+    Exit status: 0; 126 when nothing within --max-grant works.
+    """
+    from debugrun import questions  # noqa: PLC0415 - imports the engine's client
+    from debugrun.request import Request, ceiling  # noqa: PLC0415
+
+    question = questions.Question(
+        request=Request(
+            tool=tool,
+            container=container,
+            pid=pid,
+            host_pid=host_pid,
+            comm=name,
+            mode=mode,
+            tool_file=tool_file,
+            ceiling=ceiling(max_grant, None),
+        ),
+        folder=cli.tool_folder(),
+        facts_file=facts,
+        pasted=ctx.obj or (),
+    )
+    raise typer.Exit(questions.explain(question, error=from_error, as_json=as_json))
