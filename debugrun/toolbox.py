@@ -129,7 +129,8 @@ def build(client: Client, wanted: Recipe, progress: Progress) -> str:
             folder = Path(scratch)
             programs = _wheels(wanted, _architecture(client), folder, progress)
             base = _unpacked(client, wanted, folder, progress) or REGISTRY_BASE
-            progress("toolbox: compiling Python, copying tools with capabilities")
+            installing = f"installing {len(wanted.debian)} packages, " if base == REGISTRY_BASE else ""
+            progress(f"toolbox: {installing}compiling Python, copying tools with capabilities")
             _build(client, wanted, base, programs)
     client.tag(wanted.tag, REPOSITORY, "latest")
     return wanted.tag
