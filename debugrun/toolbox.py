@@ -184,7 +184,7 @@ def _wheels(wanted: Recipe, architecture: str, folder: Path, progress: Progress)
 
 def _build(client: Client, wanted: Recipe, base: str, programs: Mapping[str, bytes]) -> None:
     install = f"RUN apt-get update && apt-get install -y --no-install-recommends {' '.join(wanted.debian)}"
-    install += " && rm -rf /var/lib/apt/lists/*"
+    install += " && rm -rf /var/lib/apt/lists/* /usr/share/perl /usr/share/perl5 /usr/lib/*/perl"  # as LEAVE_OUT
     finish = ["python3", f"/{FINISH}", *(f"{path}={binary}={mask:x}" for path, binary, mask in wanted.copies)]
     lines = [f"FROM {base}", *([install] if base == REGISTRY_BASE else []), "COPY add /", f"RUN {json.dumps(finish)}"]
     script = (resources.files("debugrun") / "data/toolbox/finish.py").read_bytes()
