@@ -6,23 +6,31 @@ so what two rules share and what is left of one can be computed instead of guess
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from debugrun.seccomp.model import MAX_ARGUMENTS, UINT64_MAX, ArgMatch
+from debugrun.seccomp.model import MAX_ARGUMENTS, UINT64_MAX, ArgMatch, ProfileError
 
 #: For each argument (mask, value): the bits in the mask are as in the value, the others are free.
 Cube = tuple[tuple[int, int], ...]
 
 EVERYTHING: Cube = ((0, 0),) * MAX_ARGUMENTS
 _BITS = 64
+_MOST = 4096
 
 
-def cubes_of(args: Iterable[ArgMatch]) -> list[Cube]:
-    """Where all of the comparisons hold (no comparison: everywhere), as disjoint cubes."""
+def cubes_of(args: Sequence[ArgMatch]) -> list[Cube]:
+    """Where all of the comparisons hold (no comparison: everywhere), as disjoint cubes.
+
+    Raises ProfileError when that takes more cubes than a profile could sensibly spell out: each ordering or inequality
+    of an argument takes up to 64, and several arguments multiply.
+    """
     found = [EVERYTHING]
     for match in args:
         pieces = [_place(match.index, *pattern) for pattern in _patterns(match)]
         found = [both for cube in found for piece in pieces if (both := intersect(cube, piece)) is not None]
+        if len(found) > _MOST:
+            text = " and ".join(map(str, args))
+            raise ProfileError("syscalls", f"has a condition that cannot be taken apart: {text}")
     return found
 
 

@@ -30,6 +30,7 @@ def widen(
     What is open already stays as it is, so the result for an open set of needs is the profile itself. A rule that
     refuses more than what is needed goes on refusing the rest with its own action and errno. `arch` is the engine's
     (x86_64 or aarch64); calls are opened by name, hence for its 32-bit programs too where the profile covers them.
+    Raises ProfileError for a condition that is too complex to be taken apart (region.cubes_of).
     """
     native = ARCHES[arch].native
     before = resolve(profile, caps, native, kernel)
@@ -42,7 +43,7 @@ def widen(
             widened = _as_cubes(widened, need.call, resolve(widened, caps, native, kernel))
     if widened == profile:
         return profile
-    return _keep_enosys(widened, before, resolve(widened, caps, native, kernel))
+    return _keep_enosys(widened, before, resolve(widened, caps, native, kernel), native)
 
 
 def _open(profile: Profile, need: SyscallNeed, resolved: Resolved) -> Profile:
@@ -122,15 +123,23 @@ def _exact(args: tuple[ArgMatch, ...]) -> list[tuple[ArgMatch, ...]]:
     return [matches_of(cube) for cube in cubes_of(args) if cube != EVERYTHING]
 
 
-def _keep_enosys(profile: Profile, before: Resolved, after: Resolved) -> Profile:
-    """A newly named call above all others moves the line above which runc answers ENOSYS; keep it for those between."""
-    named = {name for _, rule in after.rules for name in rule.names}
-    between = set()
-    for abi in ARCHES.values():
-        low, high = newest_number(before, abi, _CURRENT), newest_number(after, abi, _CURRENT)
-        if abi.scmp in after.architectures and 0 < low < high:
-            between |= {call.name for call in calls().values() if low < call.numbers.get(abi.name, 0) < high}
-    silent = tuple(sorted(between - named))
-    if not silent or default_verdict(profile)[0] in (*_PASSES, "trace"):
+def _keep_enosys(profile: Profile, before: Resolved, after: Resolved, native: str) -> Profile:
+    """A newly named call may move the line above which runc answers ENOSYS: keep every other call on its side of it.
+
+    Calls that were above the old line get an ENOSYS of their own. Where there was no line (no call, or only number 0,
+    in the profile) the calls above the new one are named with the default action, which lifts the line above them.
+    Rules go by name, lines by ABI: the native one is kept exactly, 32-bit programs may get the default for ENOSYS.
+    """
+    low, high = (newest_number(resolved, ARCHES[native], _CURRENT) for resolved in (before, after))
+    if low == high or default_verdict(profile)[0] in (*_PASSES, "trace"):
         return profile
-    return replace(profile, rules=(*profile.rules, Rule(names=silent, action=ERRNO, errno=ENOSYS)))
+    named = {name for _, rule in after.rules for name in rule.names}
+    numbers = {call.name: call.numbers[native] for call in calls().values() if native in call.numbers}
+    unnamed = sorted((name, number) for name, number in numbers.items() if name not in named)
+    if low:
+        names = tuple(name for name, number in unnamed if low < number < high)
+        added = Rule(names=names, action=ERRNO, errno=ENOSYS)
+    else:
+        names = tuple(name for name, number in unnamed if number > high)
+        added = Rule(names=names, action=profile.default_action, errno=profile.default_errno)
+    return replace(profile, rules=(*profile.rules, added)) if names else profile

@@ -41,6 +41,9 @@ VERDICTS = {
 OPERATORS = {"NE": 1, "LT": 2, "LE": 3, "EQ": 4, "GE": 5, "GT": 6, "MASKED_EQ": 7}
 
 
+Library = ctypes.CDLL
+
+
 class _Arg(ctypes.Structure):
     _fields_ = (
         ("arg", ctypes.c_uint),
