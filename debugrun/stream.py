@@ -9,6 +9,7 @@ docker-py forgets them; they come out first.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import select
 import socket
@@ -224,6 +225,10 @@ class Stream:
         if not self._closed:
             self._closed = True
             self._connection.close()
+            # docker-py's object and its response hold the same socket open by references of their own.
+            for holder in (getattr(self._raw, "_response", None), self._raw):
+                with contextlib.suppress(OSError, ValueError, AttributeError):
+                    cast(io.IOBase, holder).close()
 
 
 def _normalised(raw: object) -> tuple[_Connection, bytes]:
