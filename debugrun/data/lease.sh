@@ -41,12 +41,12 @@ end() {
 }
 
 trap 'end stopped' TERM INT HUP
-# Our own output's pipe, opened for reading too: nothing ever comes out, so a read of it with a time limit is a sleep
-# without a process. Dash has no time limit (its read fails with 2, the others' with 1 at the end of input).
+# The pipe of our errors, opened for reading too: nothing is written there, so that a read of it with a time limit is
+# a sleep without a process. Dash has no time limit (its read fails with 2, the others' with 1 at the end of input).
 limit=
-if [ -p /proc/self/fd/1 ] && [ -r /proc/self/fd/1 ]; then
+if [ -p /proc/self/fd/2 ] && [ -r /proc/self/fd/2 ]; then
     read -r -t 1 _ </dev/null 2>/dev/null
-    [ $? -eq 1 ] && exec 3<>/proc/self/fd/1 && limit="-t $silence"
+    [ $? -eq 1 ] && exec 3<>/proc/self/fd/2 && limit="-t $silence"
 fi
 echo ready
 
