@@ -16,6 +16,7 @@ pytestmark = pytest.mark.live
 TOOLS = [tools.load(name) for name in catalog.names()]
 RECIPE: Recipe = recipe(TOOLS)
 MEGABYTE = 1_000_000
+NOT_STARTED = {126, 127}  # sh: found but not executable, not found
 # Docker 20.10 cannot grant these at all: their copies must be there, but cannot run.
 NEW_CAPABILITIES = {"PERFMON", "BPF", "CHECKPOINT_RESTORE"}
 
@@ -34,9 +35,9 @@ def output(engine: docker.APIClient, image: str, command: list[str], cap_add: li
 
 @pytest.mark.parametrize("name", RECIPE.binaries)
 def test_every_tool_runs(name: str, engine: docker.APIClient, toolbox: str) -> None:
-    status, said = output(engine, toolbox, [name, "--version"], [])
-    assert status == 0, said
-    assert re.search(r"\d+\.\d+", said)
+    status, said = output(engine, toolbox, ["sh", "-c", f"{name} --version"], [])
+    assert status not in NOT_STARTED, said
+    assert "error while loading shared libraries" not in said
 
 
 @pytest.mark.parametrize(("path", "binary", "mask"), RECIPE.copies, ids=lambda value: str(value).rpartition("caps/")[2])
@@ -46,11 +47,11 @@ def test_a_copy_runs_with_its_capabilities_only(
     names = [name for number, name in enumerate(CAPABILITIES) if mask >> number & 1]
     if NEW_CAPABILITIES & set(names) and engine.version()["Version"].startswith("20."):
         pytest.skip("Docker 20.10 knows neither PERFMON nor BPF: make test on a later engine runs this")
-    status, said = output(engine, toolbox, [path, "--version"], names)
-    assert status == 0, f"{binary}: {said}"
+    command = ["sh", "-c", f"{path} --version"]
+    status, said = output(engine, toolbox, command, names)
+    assert status not in NOT_STARTED, f"{binary}: {said}"
     # Where the bounding set lacks the capability such a file does not start at all: capabilities(7).
-    status, said = output(engine, toolbox, ["sh", "-c", f"{path} --version"], [])
-    assert status != 0
+    assert output(engine, toolbox, command, [])[0] in NOT_STARTED
 
 
 def test_a_copy_of_gdb_is_whole_and_holds_sys_ptrace_alone(engine: docker.APIClient, toolbox: str) -> None:
