@@ -5,6 +5,7 @@ Each rule cites where it is written. Seccomp is a question of its own: see `debu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,6 +26,13 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
     "perf-system": ("PERFMON", "SYS_ADMIN"),
     "packet-socket": ("NET_RAW",),
     "set-ids": ("SETUID", "SETGID"),
+    "proc-fd-read": ("DAC_READ_SEARCH", "DAC_OVERRIDE"),
+    "perf-own": ("PERFMON", "SYS_ADMIN"),
+    "bpf": ("BPF", "PERFMON", "SYS_ADMIN"),
+    "tracefs": (),
+    "same-uid": ("SETUID", "SETGID"),
+    "own-userns": ("SETFCAP",),
+    "root": (),
     "syscall": (),
 }
 
@@ -221,6 +229,64 @@ def _capable(*capabilities: str) -> Callable[[Actor, Facts], list[Answer]]:
     return rule
 
 
+def _bpf(actor: Actor, facts: Facts) -> list[Answer]:
+    """Tracing programs need CAP_BPF and CAP_PERFMON, or SYS_ADMIN, in the initial user namespace.
+
+    capabilities(7) CAP_BPF, CAP_PERFMON; kernel/bpf/syscall.c bpf_prog_load(). Before 5.8 SYS_ADMIN only.
+    """
+    source = "capabilities(7) CAP_BPF; bpf(2)"
+    old = _version(facts.engine.kernel) < (5, 8)
+    held = "SYS_ADMIN" if actor.has("SYS_ADMIN") else "BPF and PERFMON"
+    if not actor.has("SYS_ADMIN") and (old or not (actor.has("BPF") and actor.has("PERFMON"))):
+        wanted = f"SYS_ADMIN: kernel {facts.engine.kernel} has no BPF" if old else "BPF and PERFMON, or SYS_ADMIN"
+        return [(Layer.PERF, CLOSED, f"loading a program that traces needs {wanted}", source)]
+    if facts.engine.rootless or facts.engine.userns_remap:
+        return [(Layer.PERF, CLOSED, f"{held}: for nothing in the engine's user namespace", source)]
+    return [(Layer.PERF, OPEN, f"{held} may load programs that trace", source)]
+
+
+def _version(release: str) -> tuple[int, ...]:
+    """Major and minor number of a kernel release; (0, 0) where there is none."""
+    match = re.match(r"(\d+)\.(\d+)", release)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _tracefs(actor: Actor, facts: Facts) -> list[Answer]:  # noqa: ARG001 - rules have one shape
+    """Engines mount no tracefs into a container, a privileged one's /sys included (moby oci/defaults.go)."""
+    fact = "no tracefs in a container: the host's /sys/kernel/tracing is not mounted there"
+    return [(Layer.ENGINE, CLOSED, fact, "moby oci/defaults.go; Documentation/trace/ftrace.rst")]
+
+
+def _same_uid(actor: Actor, facts: Facts) -> list[Answer]:
+    """A socket whose other end compares uids: setresuid(2), setresgid(2) to become the target's."""
+    process = facts.process
+    theirs = f"{process.uids[1]}:{process.gids[1]}"
+    source = f"/proc/{process.pid}/status Uid, Gid; setresuid(2)"
+    if (actor.uid, actor.gid) == (process.uids[1], process.gids[1]):
+        return [(Layer.DAC, OPEN, f"same uid and gid as PID {process.pid}", source)]
+    if actor.has("SETUID") and actor.has("SETGID"):
+        return [(Layer.DAC, OPEN, f"SETUID and SETGID let it become {theirs}", source)]
+    fact = f"{actor.uid}:{actor.gid} is not {theirs}, and becoming so needs SETUID and SETGID"
+    return [(Layer.DAC, CLOSED, fact, source)]
+
+
+def _own_userns(actor: Actor, facts: Facts) -> list[Answer]:
+    """One's own uid may always be mapped, but uid 0 only by who had SETFCAP when the namespace was made.
+
+    user_namespaces(7), since Linux 5.12; kernel/user_namespace.c verify_root_map().
+    """
+    source = "user_namespaces(7); kernel/user_namespace.c verify_root_map()"
+    if actor.uid != 0 or actor.has("SETFCAP") or _version(facts.engine.kernel) < (5, 12):
+        return [(Layer.DAC, OPEN, f"uid {actor.uid} may be mapped into a user namespace of its own", source)]
+    return [(Layer.DAC, CLOSED, "mapping uid 0 into a new user namespace needs SETFCAP", source)]
+
+
+def _root(actor: Actor, facts: Facts) -> list[Answer]:  # noqa: ARG001 - rules have one shape
+    if actor.uid == 0:
+        return [(Layer.DAC, OPEN, "uid 0, as the tool itself asks", "the tool's own check of geteuid(2)")]
+    return [(Layer.DAC, CLOSED, f"the tool itself asks for uid 0, not {actor.uid}", "its own check of geteuid(2)")]
+
+
 def _nothing(actor: Actor, facts: Facts) -> list[Answer]:  # noqa: ARG001 - rules have one shape
     return []
 
@@ -236,5 +302,12 @@ _RULES: dict[str, Callable[[Actor, Facts], list[Answer]]] = {
     "perf-system": _perf(0, "counting on whole CPUs"),
     "packet-socket": _capable("NET_RAW"),
     "set-ids": _set_ids,
+    "proc-fd-read": _proc_file("fd", ("DAC_READ_SEARCH", "DAC_OVERRIDE")),
+    "perf-own": _perf(2, "counting in a program of its own"),
+    "bpf": _bpf,
+    "tracefs": _tracefs,
+    "same-uid": _same_uid,
+    "own-userns": _own_userns,
+    "root": _root,
     "syscall": _nothing,
 }

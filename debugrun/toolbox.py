@@ -97,8 +97,8 @@ class Recipe:
 
 
 def recipe(tools: Iterable[Tool]) -> Recipe:
-    """The recipe for these tools."""
-    tools = sorted(tools, key=lambda tool: tool.name)
+    """The recipe for those of these tools that the toolbox holds."""
+    tools = sorted((tool for tool in tools if tool.toolbox), key=lambda tool: tool.name)
     copies = []
     for tool in tools:
         for names in tool.file_capabilities:
@@ -108,7 +108,7 @@ def recipe(tools: Iterable[Tool]) -> Recipe:
     return Recipe(
         debian=tuple(sorted({*BASE_PACKAGES, *(name for tool in tools for name in tool.debian)})),
         pypi=tuple(sorted({name for tool in tools for name in tool.pypi})),
-        copies=tuple(sorted(copies)),
+        copies=tuple(sorted(set(copies))),
         binaries=tuple(sorted({tool.binary for tool in tools})),
     )
 

@@ -31,6 +31,13 @@ GATES = frozenset(
         "perf-system",  # perf_event_open on whole CPUs
         "packet-socket",  # socket(AF_PACKET) in the target's network namespace
         "set-ids",  # setuid(2), setgid(2), setgroups(2)
+        "proc-fd-read",  # list /proc/PID/fd
+        "perf-own",  # perf_event_open on a program of its own
+        "bpf",  # load BPF programs that trace
+        "tracefs",  # a mounted tracefs: tracepoints and probes by name
+        "same-uid",  # be of the target's uid and gid, or become so
+        "own-userns",  # become root in a new user namespace
+        "root",  # be uid 0: the tool itself asks
         "syscall",  # seccomp only
     }
 )
@@ -94,7 +101,8 @@ class Mode:
 class Tool:
     """A debug tool: its binary, its modes, and how it says no.
 
-    `breakpoints`: it writes into the target's text. `stop_signal` makes it detach from the target and end.
+    `breakpoints`: it writes into the target's text. `stop_signal` makes it detach from the target and end. `toolbox`:
+    the default toolbox image holds it; the large and the rare ones take an image of their own (--image).
     """
 
     name: str
@@ -108,6 +116,7 @@ class Tool:
     file_capabilities: tuple[tuple[str, ...], ...] = ()
     debian: tuple[str, ...] = ()
     pypi: tuple[str, ...] = ()
+    toolbox: bool = True
 
     def mode(self, name: str | None) -> Mode:
         """The mode of that name, or the default one. Raises ToolError with the names there are."""
@@ -144,8 +153,8 @@ class _Reader:
     def text(self, key: str, default: str = "", *, required: bool = False) -> str:
         return str(self.take(key, str, default, required=required))
 
-    def flag(self, key: str) -> bool:
-        return bool(self.take(key, bool, default=False))
+    def flag(self, key: str, *, default: bool = False) -> bool:
+        return bool(self.take(key, bool, default=default))
 
     def texts(self, key: str, *, required: bool = False) -> tuple[str, ...]:
         value = self.take(key, list, [], required=required)
@@ -202,6 +211,7 @@ def parse(text: str, origin: str) -> Tool:
         file_capabilities=_capability_sets(reader),
         debian=packages.texts("debian"),
         pypi=packages.texts("pypi"),
+        toolbox=reader.flag("toolbox", default=True),
     )
     packages.finish()
     reader.finish()

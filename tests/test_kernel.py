@@ -149,3 +149,40 @@ def test_apparmor(ours: str, theirs: str, expected: Verdict) -> None:
     about = vary(PLAIN, {"engine": {"apparmor": True}, "container": {"apparmor": theirs}})
     who = Actor(uid=0, gid=0, capabilities=frozenset({"SYS_PTRACE"}), label=ours)
     assert verdict("ptrace-attach", who, about) is expected
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "engine", "expected"),
+    [
+        (set(), {}, Verdict.CLOSED),
+        ({"BPF"}, {}, Verdict.CLOSED),
+        ({"PERFMON"}, {}, Verdict.CLOSED),
+        ({"BPF", "PERFMON"}, {}, Verdict.OPEN),
+        ({"SYS_ADMIN"}, {}, Verdict.OPEN),
+        ({"BPF", "PERFMON"}, {"kernel": "5.4.0-200"}, Verdict.CLOSED),
+        ({"SYS_ADMIN"}, {"kernel": "5.4.0-200"}, Verdict.OPEN),
+        ({"SYS_ADMIN"}, {"rootless": True}, Verdict.CLOSED),
+    ],
+)
+def test_bpf(capabilities: set[str], engine: dict[str, object], expected: Verdict) -> None:
+    who = Actor(uid=0, gid=0, capabilities=frozenset(capabilities))
+    assert verdict("bpf", who, vary(PLAIN, {"engine": engine})) is expected
+
+
+@pytest.mark.parametrize(
+    ("uid", "capabilities", "expected"),
+    [
+        (1000, set(), Verdict.OPEN),
+        (0, set(), Verdict.CLOSED),
+        (0, {"SETUID"}, Verdict.CLOSED),
+        (0, {"SETUID", "SETGID"}, Verdict.OPEN),
+    ],
+)
+def test_a_jvm_answers_its_own_uid_only(uid: int, capabilities: set[str], expected: Verdict) -> None:
+    who = Actor(uid=uid, gid=uid, capabilities=frozenset(capabilities))
+    assert verdict("same-uid", who, vary(PLAIN, UID_1000)) is expected
+
+
+def test_no_grant_mounts_tracefs() -> None:
+    everything = Actor(uid=0, gid=0, capabilities=frozenset(), privileged=True)
+    assert verdict("tracefs", everything, PLAIN) is Verdict.CLOSED

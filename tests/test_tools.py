@@ -76,3 +76,14 @@ def test_an_unknown_tool_offers_near_names() -> None:
         tools.load("gbd", NOBODYS_FOLDER)
     assert "gdb" in caught.value.hint
     assert caught.value.status == 127
+
+
+def test_large_and_rare_tools_stay_out_of_the_default_toolbox() -> None:
+    apart = {name for name in catalog.names() if not tools.load(name, NOBODYS_FOLDER).toolbox}
+    assert apart == {"lldb", "rr", "bpftrace", "delve", "jattach", "unshare"}
+
+
+def test_no_toolbox_is_a_key_of_the_file() -> None:
+    assert not tools.parse(GOOD.replace("schema = 1", "schema = 1\ntoolbox = false"), "peek.toml").toolbox
+    with pytest.raises(ToolError, match="toolbox: expected bool"):
+        tools.parse(GOOD.replace("schema = 1", 'schema = 1\ntoolbox = "no"'), "peek.toml")
