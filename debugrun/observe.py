@@ -6,7 +6,6 @@ for any other one a scout container.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -131,6 +130,8 @@ def _maybe_image(engine: Engine, ref: str) -> Json | None:
 
 def _with_near_names(engine: Engine, ref: str, error: TargetError) -> TargetError:
     """The same error, with the names that look like what was typed."""
+    import difflib  # noqa: PLC0415 - only to help
+
     if error.code != "no-such-container":
         return error
     near = difflib.get_close_matches(ref, engine.container_names(everything=True), n=2, cutoff=0.7)

@@ -5,7 +5,9 @@ Pure: text in, facts out. Who read the text, and from which namespaces, is for t
 
 from __future__ import annotations
 
+import importlib.resources
 import re
+import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,13 +16,15 @@ from debugrun.facts import ProcessFacts
 # An identity as in the initial user namespace: (first id inside, first id outside, length).
 IdMap = tuple[tuple[int, int, int], ...]
 
-# By number: include/uapi/linux/capability.h.
-CAPABILITIES = tuple(
-    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "  # noqa: SIM905 - words read better
-    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT "
-    "SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP "
-    "MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE".split()
-)
+
+def _capabilities() -> tuple[str, ...]:
+    text = (importlib.resources.files("debugrun") / "data" / "capabilities.toml").read_text(encoding="utf-8")
+    table = tomllib.loads(text)
+    return tuple(sorted(table, key=lambda name: int(table[name]["number"])))
+
+
+# By number, without CAP_.
+CAPABILITIES = _capabilities()
 
 _ESCAPE = re.compile(r"\\([0-7]{3}|n|\\)")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -111,6 +110,8 @@ def _by_name(rows: Sequence[Row], comm: str, container: str) -> Row | Ambiguous:
             return _alive(alive[0], container)
         if alive:
             return Ambiguous(rows=_sorted(alive), why=f"{len(alive)} processes are called {comm!r}")
+    import difflib  # noqa: PLC0415 - only to help
+
     names = list(dict.fromkeys(row.comm for row in rows if row.own))
     near = difflib.get_close_matches(comm, names, n=1)
     seen = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")  # noqa: PLR2004 - what fits on one line
