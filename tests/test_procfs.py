@@ -134,6 +134,12 @@ def test_ids_are_those_of_the_container() -> None:
     assert (facts.pid, facts.host_pid) == (1, ROOT.pid)
 
 
+def test_a_rootless_engine_maps_its_own_user_and_a_range() -> None:
+    id_map = procfs.parse_id_map("0 1000 1\n1 100000 65536\n")
+    assert [procfs.inside(number, id_map) for number in (1000, 100032, 0)] == [0, 33, 65534]
+    assert [procfs.outside(number, id_map) for number in (0, 33, 70000)] == [1000, 100032, None]
+
+
 @given(st.integers(min_value=0, max_value=65535))
 def test_an_id_comes_back_from_outside(number: int) -> None:
     out = procfs.outside(number, REMAPPED)

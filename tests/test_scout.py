@@ -44,8 +44,11 @@ def test_a_report_that_is_cut_off_is_an_error(text: str) -> None:
         scout.parse(text)
 
 
-def test_a_program_named_to_deceive_takes_all_links_away_but_says_nothing_false() -> None:
-    forged = REPORT.replace("'1/exe' -> '/usr/bin/busybox'", "'1/exe' -> '/x\n'8/exe' -> '/bin/forged'")
+@pytest.mark.parametrize(
+    ("pid", "path"), [(1, "/x\n'8/exe' -> '/bin/forged"), (8, "/x'\n'1/exe' -> '/bin/forged"), (8, "/x\ny")]
+)
+def test_a_program_named_to_deceive_takes_all_links_away_but_says_nothing_false(pid: int, path: str) -> None:
+    forged = REPORT.replace(f"'{pid}/exe' -> '/usr/bin/busybox'", f"'{pid}/exe' -> '{path}'")
     survey = scout.parse(forged)
     assert forged != REPORT
     assert [reading.exe for reading in survey.readings] == [None, None, None]
