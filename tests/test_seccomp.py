@@ -268,7 +268,8 @@ def test_the_three_forms_say_the_same() -> None:
         "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]}],
         "syscalls": [{"name": "read", "action": "SCMP_ACT_ALLOW", "args": null},
                      {"names": ["bpf"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_BPF"]}},
-                     {"names": ["kcmp"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "excludes": {"caps": ["CAP_BPF"]}}]}"""
+                     {"names": ["kcmp"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1,
+                      "excludes": {"caps": ["CAP_BPF"]}}]}"""
     podman = engine.replace('"defaultErrnoRet": 38', '"defaultErrno": "ENOSYS"').replace(
         '"errnoRet": 1', '"errno": "EPERM"'
     )
@@ -369,7 +370,11 @@ def test_golden_resolved_defaults() -> None:
         plain: set[str] = set()
         for cap, expected in by_cap.items():
             resolved = resolve(docker(release), frozenset({cap} - {"none"}), ARCHES["x86_64"].native, KERNEL)
-            described = {f"{name} {r.action} {r.errno} {list(map(str, r.args))}" for _, r in resolved.rules for name in r.names}
+            described = {
+                f"{name} {rule.action} {rule.errno} {list(map(str, rule.args))}"
+                for _, rule in resolved.rules
+                for name in rule.names
+            }
             if cap == "none":
                 plain = described
                 assert len(plain) == expected["rules"]

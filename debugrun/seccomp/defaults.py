@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
-from debugrun.seccomp.calls import ARCHES
 from debugrun.seccomp.model import ALLOW, ERRNO, ArgMatch, Filter, Profile, Rule, Runtime
 
 _OLDEST = {"docker": (18, 9, 0)}
@@ -51,8 +50,10 @@ def runtime_of(engine: str, version: tuple[int, ...]) -> Runtime:
 @cache
 def _table(engine: str) -> tuple[tuple[tuple[int, ...], tuple[int, ...], Rule], ...]:
     text = (files("debugrun") / "data" / "seccomp" / f"{engine}.toml").read_text(encoding="utf-8")
-    entries = tomllib.loads(text)["rule"]
-    return tuple((_release(entry.get("since", "0")), _release(entry.get("until", "999")), _rule(entry)) for entry in entries)
+    return tuple(
+        (_release(entry.get("since", "0")), _release(entry.get("until", "999")), _rule(entry))
+        for entry in tomllib.loads(text)["rule"]
+    )
 
 
 def _release(text: str) -> tuple[int, ...]:
@@ -61,6 +62,7 @@ def _release(text: str) -> tuple[int, ...]:
 
 def _rule(entry: Mapping[str, object]) -> Rule:
     kernel = str(entry.get("kernel", ""))
+    major, _, minor = kernel.partition(".")
     errno = entry.get("errno")
     return Rule(
         names=tuple(str(entry["calls"]).split()),
@@ -70,7 +72,7 @@ def _rule(entry: Mapping[str, object]) -> Rule:
         includes=Filter(
             caps=tuple(f"CAP_{cap}" for cap in _texts(entry, "caps")),
             arches=_texts(entry, "arches"),
-            min_kernel=(int(kernel.split(".")[0]), int(kernel.split(".")[1])) if kernel else None,
+            min_kernel=(int(major), int(minor)) if kernel else None,
         ),
         excludes=Filter(caps=tuple(f"CAP_{cap}" for cap in _texts(entry, "without_caps"))),
     )

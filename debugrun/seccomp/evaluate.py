@@ -40,7 +40,7 @@ class Resolved:
     architectures: tuple[str, ...]
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - a call, and all that its verdict depends on
     profile: Profile,
     call: str,
     args: tuple[int | None, ...] = (),
@@ -54,8 +54,8 @@ def evaluate(
 
     `caps` are the names (SYS_PTRACE) of the container's bounding set: the engines resolve `includes` and `excludes`
     with that set when the container is created (moby profiles/seccomp/seccomp_linux.go), whatever the user. `arch` is
-    the ABI of the caller (x86_64, x86, x32, aarch64, arm), `kernel` the engine's kernel release. `call` may be a number.
-    The kernel's own ENOSYS for a call that it lacks is not predicted.
+    the ABI of the caller (x86_64, x86, x32, aarch64, arm), `kernel` the release of the engine's kernel. `call` may be a
+    number. The kernel's own ENOSYS for a call that it lacks is not predicted.
     """
     if arch not in ARCHES:
         raise ProfileError("arch", f"is {arch!r}, not one of {', '.join(ARCHES)}")

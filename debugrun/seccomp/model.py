@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 ALLOW = "SCMP_ACT_ALLOW"
@@ -35,6 +37,10 @@ OPERATORS = (
     "SCMP_CMP_MASKED_EQ",
 )
 
+_COMPARE: dict[str, Callable[[int, int], bool]] = {
+    f"SCMP_CMP_{name.upper()}": getattr(operator, name) for name in ("ne", "lt", "le", "eq", "ge", "gt")
+}
+
 EPERM = 1
 ENOSYS = 38
 MAX_ARGUMENTS = 6
@@ -62,21 +68,9 @@ class ArgMatch:
 
     def matches(self, argument: int) -> bool:
         """Whether the comparison holds for an argument, both sides unsigned (seccomp_rule_add(3))."""
-        match self.op:
-            case "SCMP_CMP_NE":
-                return argument != self.value
-            case "SCMP_CMP_LT":
-                return argument < self.value
-            case "SCMP_CMP_LE":
-                return argument <= self.value
-            case "SCMP_CMP_EQ":
-                return argument == self.value
-            case "SCMP_CMP_GE":
-                return argument >= self.value
-            case "SCMP_CMP_GT":
-                return argument > self.value
-            case _:
-                return argument & self.value == self.value_two & self.value
+        if self.op == "SCMP_CMP_MASKED_EQ":
+            return argument & self.value == self.value_two & self.value
+        return _COMPARE[self.op](argument, self.value)
 
     def __str__(self) -> str:
         """For example ``arg0 & 0x7e020000 == 0x0``."""

@@ -220,11 +220,12 @@ def dump_profile(profile: Profile) -> str:
         document["archMap"] = [
             {"architecture": arch, **({"subArchitectures": subs} if subs else {})} for arch, subs in profile.arch_map
         ]
-    for key, value in (("flags", profile.flags), ("listenerPath", profile.listener_path)):
-        if value:
-            document[key] = value
-    if profile.listener_metadata:
-        document["listenerMetadata"] = profile.listener_metadata
+    rarely = {
+        "flags": profile.flags,
+        "listenerPath": profile.listener_path,
+        "listenerMetadata": profile.listener_metadata,
+    }
+    document.update({key: value for key, value in rarely.items() if value})
     document["syscalls"] = [_rule_document(rule) for rule in profile.rules]
     return json.dumps(document, separators=(",", ":"))
 
@@ -257,5 +258,3 @@ def _filter_document(condition: Filter) -> dict[str, object]:
     if condition.min_kernel:
         document["minKernel"] = "{}.{}".format(*condition.min_kernel)
     return document
-
-

@@ -117,7 +117,7 @@ def _remainder(rule: Rule, need: SyscallNeed, wanted: list[Cube]) -> list[tuple[
 
 
 def _exact(args: tuple[ArgMatch, ...]) -> list[tuple[ArgMatch, ...]]:
-    """The conditions of the rules that allow just this; several comparisons of one argument cannot stand in one rule."""
+    """The conditions of the rules that allow just this: two comparisons of one argument cannot stand in one rule."""
     if len({match.index for match in args}) == len(args):
         return [args]
     return [matches_of(cube) for cube in cubes_of(args) if cube != EVERYTHING]

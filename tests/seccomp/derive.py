@@ -2,18 +2,19 @@
 
     derive.py numbers UAPI_DIR LIBSECCOMP...   -> debugrun/data/syscalls/numbers.tsv
     derive.py table PROFILE.json...            -> debugrun/data/seccomp/docker.toml
-    derive.py engine IMAGE DOCKERD_PID         -> tests/seccomp/resolved.json: what the engine in reach hands to its runtime, compared with the table
+    derive.py engine IMAGE DOCKERD_PID         -> tests/seccomp/resolved.json
 
 `numbers` reads the uapi directory of Debian's linux-libc-dev and copies of libseccomp.so.2, oldest first, each
 given as RELEASE=PATH. `table` reads published profiles named moby-vX.Y.Z.json (moby/moby profiles/seccomp/default.json,
 Apache-2.0): they are not kept here. `engine` starts a container per capability and reads the OCI runtime spec that the
-engine wrote for it; it needs root on the engine's host.
+engine (at DOCKER_HOST) wrote for it, which it compares with the table; it needs root on the engine's host.
 """
 
 from __future__ import annotations
 
 import ctypes
 import json
+import os
 import re
 import sys
 import textwrap
@@ -53,7 +54,7 @@ def numbers(uapi: str, *libraries: str) -> str:
     loaded = {release: ctypes.CDLL(path) for release, path in (item.split("=", 1) for item in libraries)}
     newest = list(loaded.values())[-1]
     lines = [
-        "# System call numbers: the kernel's UAPI headers (asm/unistd*.h, Linux 7.2; numbers are facts of the ABI) and, last,",
+        "# System call numbers: the kernel's UAPI headers (asm/unistd*.h, Linux 7.2; facts of the ABI) and, last,",
         "# the release of libseccomp that learned the name (- : before 2.5.5). x32 numbers are without the x32 bit.",
         "# Written by tests/seccomp/derive.py numbers; do not edit by hand.",
         "\t".join(["call", *HEADERS, "libseccomp"]),
@@ -104,7 +105,9 @@ def table(*paths: str) -> str:
         "moby/moby profiles/seccomp/default.json (Apache-2.0, copyright the Moby authors) and checked against the OCI "
         "runtime specs that real engines write; only what concerns amd64 and arm64 is kept. Written by "
         "tests/seccomp/derive.py table; do not edit by hand.",
-        width=110, initial_indent="# ", subsequent_indent="# ",
+        width=110,
+        initial_indent="# ",
+        subsequent_indent="# ",
     )
     order = sorted(groups.items(), key=lambda item: (_sort_key(item[0][2]), _key(item[0][0]), _key(item[0][1])))
     return "\n\n".join([head, *(_block(*key, calls) for key, calls in order)]) + "\n"
@@ -137,7 +140,8 @@ def _condition(rule: Rule) -> Condition | None:
 
 
 def _runs(present: list[bool]) -> list[tuple[int, int]]:
-    edges = [at for at in range(len(present) + 1) if ([False, *present, False][at : at + 2]) in ([False, True], [True, False])]
+    padded = [False, *present, False]
+    edges = [at for at in range(len(present) + 1) if padded[at] != padded[at + 1]]
     return list(zip(edges[::2], edges[1::2], strict=True))
 
 
@@ -155,7 +159,15 @@ def _text(version: Version) -> str:
 
 def _sort_key(condition: Condition) -> tuple[object, ...]:
     action, errno, args, includes, excludes = condition
-    return (includes.caps, excludes.caps, includes.arches, includes.min_kernel or (0, 0), action, errno or 0, [(match.index, match.op, match.value) for match in args])
+    return (
+        includes.caps,
+        excludes.caps,
+        includes.arches,
+        includes.min_kernel or (0, 0),
+        action,
+        errno or 0,
+        [(match.index, match.op, match.value) for match in args],
+    )
 
 
 def _block(since: str, until: str, condition: Condition, calls: set[str]) -> str:
@@ -181,9 +193,9 @@ def _list(caps: tuple[str, ...]) -> str:
 
 #: Capabilities that some rule of a default profile names.
 GATING = (
-    "BPF DAC_READ_SEARCH PERFMON SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO"
-    " SYS_TIME SYS_TTY_CONFIG"
-).split()
+    *("BPF", "DAC_READ_SEARCH", "PERFMON", "SYSLOG", "SYS_ADMIN", "SYS_BOOT", "SYS_CHROOT", "SYS_MODULE", "SYS_NICE"),
+    *("SYS_PACCT", "SYS_PTRACE", "SYS_RAWIO", "SYS_TIME", "SYS_TTY_CONFIG"),
+)
 
 
 def engine(image: str, daemon: str) -> int:
@@ -191,7 +203,7 @@ def engine(image: str, daemon: str) -> int:
 
     `image` is any image at hand (nothing of it is run to the end), `daemon` the PID of its dockerd on this machine.
     """
-    client = docker.APIClient(**docker.utils.kwargs_from_env(), version="auto")
+    client = docker.APIClient(base_url=os.environ["DOCKER_HOST"], version="auto")
     version = tuple(map(int, re.findall(r"\d+", client.version()["Version"])[:3]))
     release = client.info()["KernelVersion"].split(".")
     kernel = int(release[0]), int(release[1])
@@ -208,7 +220,7 @@ def engine(image: str, daemon: str) -> int:
         ours = resolve(profile, frozenset({cap} - {""}), "x86_64", kernel)
         found = {(name, *_meaning(rule)) for rule in real.rules for name in rule.names}
         expected = {(name, *_meaning(rule)) for _, rule in ours.rules for name in rule.names}
-        _record(".".join(map(str, version)), cap or "none", {f"{name} {text}" for name, text in _described(real.rules)})
+        _record(".".join(map(str, version)), cap or "none", _described(real.rules))
         compared += len(found)
         different += len(found ^ expected) + (set(real.architectures) != set(ours.architectures))
         print(f"{'+' + cap if cap else 'no capability'}: {len(found)} rules, different: {found ^ expected or 'none'}")
@@ -216,8 +228,8 @@ def engine(image: str, daemon: str) -> int:
     return different
 
 
-def _described(rules: Iterable[Rule]) -> set[tuple[str, str]]:
-    return {(name, f"{rule.action} {rule.errno} {list(map(str, rule.args))}") for rule in rules for name in rule.names}
+def _described(rules: Iterable[Rule]) -> set[str]:
+    return {f"{name} {rule.action} {rule.errno} {list(map(str, rule.args))}" for rule in rules for name in rule.names}
 
 
 def _record(release: str, cap: str, found: set[str]) -> None:
@@ -232,6 +244,8 @@ def _record(release: str, cap: str, found: set[str]) -> None:
     GOLDEN.write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")
 
 
+#: pause(2) again and again: a second in which the spec can be read.
+PAUSES = ["x86_64:34"] * 20
 _PLAIN: dict[str, list[str]] = {}
 GOLDEN = Path(__file__).with_name("resolved.json")
 
@@ -242,11 +256,12 @@ def _meaning(rule: Rule) -> tuple[object, ...]:
 
 def _spec(client: docker.APIClient, image: str, daemon: str, cap: str) -> str:
     host = client.create_host_config(cap_drop=["ALL"], cap_add=[cap] if cap else [], network_mode="none")
-    made = client.create_container(image, ["/prober", "in-container", *["x86_64:34"] * 20], host_config=host)["Id"]
+    made = client.create_container(image, ["/prober", "in-container", *PAUSES], host_config=host)["Id"]
     try:
         client.start(made)
         run = Path(f"/proc/{daemon}/root/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby")
-        return (run / made / "config.json").read_text(encoding="utf-8")
+        text: str = (run / made / "config.json").read_text(encoding="utf-8")
+        return text
     finally:
         client.remove_container(made, force=True)
 

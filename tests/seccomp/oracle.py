@@ -1,4 +1,4 @@
-"""The filter that libseccomp really builds for a profile, run by a small BPF machine: what predictions are held against.
+"""The filter that libseccomp really builds for a profile, run by a small BPF machine, to hold predictions against.
 
 It drives the same library, in the same order of calls, as runc does (libcontainer/seccomp), without loading anything
 into the kernel: seccomp_export_bpf(3) writes the program out.
@@ -77,7 +77,11 @@ def library(path: str | None = None) -> ctypes.CDLL | None:
     for name in ("seccomp_arch_add", "seccomp_arch_remove"):
         getattr(loaded, name).argtypes = [ctypes.c_void_p, ctypes.c_uint32]
     loaded.seccomp_rule_add_array.argtypes = [
-        ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint, ctypes.POINTER(_Arg),
+        ctypes.c_void_p,
+        ctypes.c_uint32,
+        ctypes.c_int,
+        ctypes.c_uint,
+        ctypes.POINTER(_Arg),
     ]
     loaded.seccomp_attr_set.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32]
     loaded.seccomp_export_bpf.argtypes = [ctypes.c_void_p, ctypes.c_int]
@@ -104,13 +108,13 @@ def compile_filter(
         for arch in arches:
             lib.seccomp_arch_add(context, TOKENS[arch])
         for rule in rules:
-            _add(lib, context, rule, default_value, arches[0])
+            _add(lib, context, rule, default_value)
         return _export(lib, context)
     finally:
         lib.seccomp_release(context)
 
 
-def _add(lib: ctypes.CDLL, context: int, rule: Rule, default: int, native: str) -> None:
+def _add(lib: ctypes.CDLL, context: int, rule: Rule, default: int) -> None:
     value = action_value(rule.action, rule.errno)
     if value == default:
         return

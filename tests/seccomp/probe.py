@@ -12,15 +12,17 @@ from typing import NamedTuple
 
 import docker
 
-from debugrun.seccomp import Outcome, Profile, Runtime, dump_profile, evaluate
+from debugrun.seccomp import Outcome, Profile, Runtime, evaluate
 from debugrun.seccomp.calls import X32_BIT
 
 IMAGE = "debugrun-test-prober:1"
 SOURCE = Path(__file__).with_name("prober.c")
 UINT64_MAX = 2**64 - 1
 DEFAULT_CAPS = frozenset(
-    "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL"
-    " AUDIT_WRITE".split()
+    {
+        *("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW"),
+        *("SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"),
+    }
 )
 EVERY_CALL = ("x86_64:0-480", "x86:0-480", "x32:0-560")
 #: First arguments that a profile tells apart; 0x800 makes the kernel refuse a clone that the filter lets pass.
@@ -85,9 +87,7 @@ def predict(profile: Profile, case: Case, caps: frozenset[str], kernel: tuple[in
     """The evaluator's word on what the prober does."""
     number = case.number | X32_BIT if case.abi == "x32" else case.number
     rest = (UINT64_MAX,) * 5
-    return evaluate(
-        profile, str(number), (case.arg0, *rest), caps=caps, arch=case.abi, kernel=kernel, runtime=runtime
-    )
+    return evaluate(profile, str(number), (case.arg0, *rest), caps=caps, arch=case.abi, kernel=kernel, runtime=runtime)
 
 
 def agrees(predicted: Outcome, seen: str, unconfined: str) -> bool:
@@ -104,9 +104,14 @@ def agrees(predicted: Outcome, seen: str, unconfined: str) -> bool:
     return False
 
 
-def disagreements(
-    profile: Profile, seen: Mapping[Case, str], unconfined: Mapping[Case, str], caps: frozenset[str],
-    kernel: tuple[int, int], runtime: Runtime,
+def disagreements(  # noqa: PLR0913 - what was seen, and all that a verdict depends on
+    profile: Profile,
+    seen: Mapping[Case, str],
+    unconfined: Mapping[Case, str],
+    *,
+    caps: frozenset[str],
+    kernel: tuple[int, int],
+    runtime: Runtime,
 ) -> list[str]:
     """Every case in which prediction and observation differ, in words."""
     wrong = []
