@@ -381,3 +381,9 @@ def test_golden_resolved_defaults() -> None:
             else:
                 assert sorted(described - plain) == expected["added"]
                 assert sorted(plain - described) == expected["removed"]
+
+
+def test_widening_does_not_wake_a_rule_that_was_hidden() -> None:
+    operator = only(rule("ERRNO", errno=13), rule("ALLOW"), rule("ERRNO", arg(0, "EQ", 7), errno=14))
+    widened = widen(operator, [NO_RANDOMIZE], caps=NO_CAPS, arch="x86_64", kernel=KERNEL)
+    assert [ask(widened, 0x40000), ask(widened, 0), ask(widened, 7)] == ["allow", "errno 13", "errno 13"]

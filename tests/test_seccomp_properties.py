@@ -182,7 +182,7 @@ def test_a_spoilt_profile_is_refused_or_read(profile: Profile, data: st.DataObje
         spot = spot[key]
     spot[key] = data.draw(json_values)
     with contextlib.suppress(ProfileError):
-        assert parse_profile(json.dumps(document))
+        parse_profile(json.dumps(document))
 
 
 @SETTINGS

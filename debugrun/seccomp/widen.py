@@ -51,10 +51,16 @@ def _open(profile: Profile, need: SyscallNeed, resolved: Resolved) -> Profile:
     ruled = rules_of(resolved, profile, need.call)
     if _is_open(profile, [rule for _, rule in ruled], wanted):
         return profile
-    refusing = {at for at, rule in ruled if verdict(rule)[0] not in _PASSES and _overlap(rule, wanted)}
+    # the first rule without a condition hides all others: they must not come to life when it gets one
+    ruling = next(([at] for at, rule in ruled if _everywhere(rule)), [at for at, _ in ruled])
+    hidden = {at for at, _ in ruled} - set(ruling)
+    refusing = {at for at, rule in ruled if verdict(rule)[0] not in _PASSES and _overlap(rule, wanted)} - hidden
     rules: list[Rule] = []
     for at, rule in enumerate(profile.rules):
-        rules += _without(rule, need, wanted) if at in refusing else [rule]
+        if at in hidden:
+            rules += _others(rule, need.call)
+        else:
+            rules += _without(rule, need, wanted) if at in refusing else [rule]
     if default_verdict(profile)[0] not in _PASSES:
         rules += [Rule(names=(need.call,), action=ALLOW, args=args) for args in _exact(need.args)]
     return replace(profile, rules=tuple(rules))
@@ -63,7 +69,7 @@ def _open(profile: Profile, need: SyscallNeed, resolved: Resolved) -> Profile:
 def _is_open(profile: Profile, rules: list[Rule], wanted: list[Cube]) -> bool:
     """Whether the wanted arguments pass; rules decide in their order, those without a condition first."""
     left = wanted
-    for rule in sorted(rules, key=lambda rule: bool(rule.args)):
+    for rule in sorted(rules, key=lambda rule: not _everywhere(rule)):
         for cube in region_of(rule):
             if verdict(rule)[0] not in _PASSES and any(intersect(piece, cube) is not None for piece in left):
                 return False
@@ -84,9 +90,7 @@ def _as_cubes(profile: Profile, call: str, resolved: Resolved) -> Profile:
 
 
 def _spelled_out(rule: Rule, call: str) -> list[Rule]:
-    others = tuple(name for name in rule.names if name != call)
-    kept = [replace(rule, names=others)] if others else []
-    return kept + [replace(rule, names=(call,), args=matches_of(cube)) for cube in region_of(rule)]
+    return _others(rule, call) + [replace(rule, names=(call,), args=matches_of(cube)) for cube in region_of(rule)]
 
 
 def region_of(rule: Rule) -> list[Cube]:
@@ -96,15 +100,24 @@ def region_of(rule: Rule) -> list[Cube]:
     return [cube for match in rule.args for cube in cubes_of([match])]
 
 
+def _everywhere(rule: Rule) -> bool:
+    return all(match.op == "SCMP_CMP_MASKED_EQ" and not match.value for match in rule.args)
+
+
 def _overlap(rule: Rule, wanted: list[Cube]) -> bool:
     return any(intersect(cube, piece) is not None for cube in region_of(rule) for piece in wanted)
 
 
 def _without(rule: Rule, need: SyscallNeed, wanted: list[Cube]) -> list[Rule]:
     """A refusing rule in several parts: for its other calls as it was, for this call without the wanted arguments."""
-    others = tuple(name for name in rule.names if name != need.call)
-    kept = [replace(rule, names=others)] if others else []
-    return kept + [replace(rule, names=(need.call,), args=args) for args in _remainder(rule, need, wanted)]
+    rest = [replace(rule, names=(need.call,), args=args) for args in _remainder(rule, need, wanted)]
+    return _others(rule, need.call) + rest
+
+
+def _others(rule: Rule, call: str) -> list[Rule]:
+    """The rule for its other calls, if it has any."""
+    names = tuple(name for name in rule.names if name != call)
+    return [replace(rule, names=names)] if names else []
 
 
 def _remainder(rule: Rule, need: SyscallNeed, wanted: list[Cube]) -> list[tuple[ArgMatch, ...]]:

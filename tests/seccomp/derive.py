@@ -100,7 +100,7 @@ def table(*paths: str) -> str:
     seen = ", ".join(map(_text, versions))
     head = textwrap.fill(
         "Docker's built-in seccomp profile, by engine release: each call with the condition under which it is allowed. "
-        "since: the first release that has it, until: the first that has not (absent: all that we know, from 18.09 on). "
+        "since: the first release that has it, until: the first that has not (absent: all that we know, 18.09 on). "
         f"Profiles seen: {seen}; where a change fell between two of them, the later one is named. Derived from "
         "moby/moby profiles/seccomp/default.json (Apache-2.0, copyright the Moby authors) and checked against the OCI "
         "runtime specs that real engines write; only what concerns amd64 and arm64 is kept. Written by "
