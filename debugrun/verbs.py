@@ -127,3 +127,34 @@ def why(  # noqa: PLR0913 - each is an option of the command line
         pasted=ctx.obj or (),
     )
     raise typer.Exit(questions.explain(question, error=from_error, as_json=as_json))
+
+
+CallName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="one call, or one with its argument")]
+Blocked = Annotated[bool, typer.Option("--blocked", help="every call that is blocked, not the notable ones only")]
+ForTool = Annotated[
+    str | None, typer.Option("--for", metavar="TOOL", help="the calls of a tool", autocompletion=cli.complete_tools)
+]
+NamedEngine = Annotated[
+    str | None, typer.Option("--engine", metavar="NAME:VERSION", help="that release's table, with no engine")
+]
+
+
+@interruptible
+def syscalls(
+    *,
+    name: CallName = None,
+    blocked: Blocked = False,
+    tool: ForTool = None,
+    engine: NamedEngine = None,
+    as_json: Json = False,
+) -> None:
+    """Show the system calls that the default seccomp profile blocks: why, and what this engine does with each.
+
+    `personality(0x40000)` asks about one value of the first argument. Another release's table: --engine docker:28.5
+    """
+    from debugrun import syscalls as listing  # noqa: PLC0415 - reads the profiles
+
+    shown = listing.show(
+        name, blocked=blocked, tool=tool, named_engine=engine, folder=cli.tool_folder(), as_json=as_json
+    )
+    raise typer.Exit(shown)
