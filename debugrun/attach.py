@@ -92,7 +92,7 @@ def run(place: Place, invocation: Invocation, *, stdin: int = 0, stdout: int = 1
         return terminal.run(place, invocation, stdin=stdin, stdout=stdout, stderr=stderr)
     with wakeups(signal.SIGINT) as woken:
         running = place.start(invocation.argv, tty=False)
-        relay = Relay(running, woken, stdin=stdin, stdout=stdout)
+        relay = Relay(running, woken, stdin=stdin, stdout=stdout, lease=place.lease)
         return _Batch(place, invocation, relay, stdout=stdout, stderr=stderr).run()
 
 
@@ -144,6 +144,8 @@ class _Batch:
             self._show(source, data)
         if turn.typed is not None:
             self.relay.send(turn.typed) if turn.typed else self.relay.close_input()
+        if turn.leaving:
+            self.relay.close_input()
         if signal.SIGINT in turn.signals:
             self._interrupt()
         now = time.monotonic()

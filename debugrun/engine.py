@@ -197,6 +197,7 @@ class Engine:
                 name=sidecar.name,
                 network_disabled=sidecar.network == "none",
                 stdin_open=True,
+                stop_signal="SIGTERM",
                 stop_timeout=sidecar.stop_timeout,
                 use_config_proxy=False,
                 user=sidecar.user,

@@ -28,6 +28,7 @@ class Lease:
         self._stream = stream
         self._frames = Frames()
         self._output = b""
+        self.over = False  # the script has ended
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
@@ -53,12 +54,24 @@ class Lease:
 
     def said(self) -> frozenset[str]:
         """What the script has told so far: "ready"; "stopped" by a signal; "gone": it missed our beats."""
-        try:
-            while data := self._stream.receive():
-                self._output += b"".join(part for _, part in self._frames.feed(data))
-        except LostError:
-            pass
+        with self._lock:  # TLS connections must not be read and written at once
+            try:
+                while data := self._stream.receive():
+                    self._output += b"".join(part for _, part in self._frames.feed(data))
+            except LostError:
+                data = b""
+        self.over = data == b""
         return frozenset(self._output.decode(errors="replace").split())
+
+    @property
+    def read_fd(self) -> int:
+        """For polling: the script has said something, or ended."""
+        return self._stream.read_fd
+
+    @property
+    def ending(self) -> bool:
+        """Whether the script is ending its tool, and not because we said so."""
+        return not self.said().isdisjoint({"stopped", "gone"})
 
     def close(self) -> None:
         """End the lease: the script ends its tool, if one still runs, and then itself."""

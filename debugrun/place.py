@@ -172,9 +172,11 @@ class Place:
             return True
         deadline = time.monotonic() + timeout
         with contextlib.suppress(LostError):
-            if not self.signal("stop"):
-                running.stream.send_all(INTERRUPT + END_OF_INPUT if running.tty else b"")
+            if running.tty and not self.leased:
+                running.stream.send_all(INTERRUPT + END_OF_INPUT)
+            if not running.tty:
                 running.stream.close_write()
+            self.signal("stop")
             while (left := deadline - time.monotonic()) > 0:
                 if running.stream.wait(left) and running.receive() is None:
                     return True

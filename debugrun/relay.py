@@ -7,26 +7,34 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import FrameType
 
+from debugrun.lease import Lease
 from debugrun.place import Running
 from debugrun.stream import CHUNK
 
 BACKLOG = 4 * CHUNK  # bytes of input that wait for the tool before we stop reading more
+GRACE = 2.0  # seconds for the last output after the lease's end: Docker does not always close an exec's connection
 RETRY = 0.02  # seconds between two tries to send over a connection that can't be polled for writing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Turn:
-    """What one turn brought. `typed` is b"" at the end of input; `unread`: nobody reads our output any more."""
+    """What one turn brought.
+
+    `typed` is b"" at the end of input. `unread`: nobody reads our output any more. `leaving`: the lease is ending the
+    tool, said once.
+    """
 
     output: tuple[tuple[int, bytes], ...] = ()
     ended: bool = False
     typed: bytes | None = None
     signals: tuple[int, ...] = ()
     unread: bool = False
+    leaving: bool = False
 
 
 class Wakeups:
@@ -70,8 +78,13 @@ def _noted(_number: int, _frame: FrameType | None) -> None:
 class Relay:
     """Polls the tool's stream, our input and the wake-ups; keeps what the tool has not taken yet."""
 
-    def __init__(self, running: Running, woken: Wakeups, *, stdin: int, stdout: int) -> None:
+    def __init__(
+        self, running: Running, woken: Wakeups, *, stdin: int, stdout: int, lease: Lease | None = None
+    ) -> None:
         self.running = running
+        self._lease = lease
+        self._told = False
+        self._over_at: float | None = None
         self._woken = woken
         self._stdin: int | None = stdin
         self._stdout = stdout
@@ -102,6 +115,9 @@ class Relay:
 
     def turn(self, timeout: float | None) -> Turn:
         """Wait for anything, at most `timeout` seconds. Raises LostError."""
+        if self._over_at is not None:
+            left = self._over_at + GRACE - time.monotonic()
+            timeout = left if timeout is None else min(timeout, left)
         ready = self._poll(timeout)
         self._flush()
         output: tuple[tuple[int, bytes], ...] = ()
@@ -110,6 +126,8 @@ class Relay:
             parts = self.running.receive()
             ended = parts is None
             output = tuple(parts or ())
+        elif self._over_at is not None and time.monotonic() >= self._over_at + GRACE:
+            ended = self.running.ended = True
         typed = None
         if self._stdin is not None and self._stdin in ready:
             typed = self._read(self._stdin)
@@ -118,8 +136,19 @@ class Relay:
             ended=ended,
             typed=typed,
             signals=self._woken.taken() if self._woken.fd in ready else (),
-            unread=bool(ready.get(self._stdout, 0) & (select.POLLERR | select.POLLNVAL)),
+            leaving=self._leaving(ready),
+            unread=bool(ready.get(self._stdout, 0) & (select.POLLERR | select.POLLHUP | select.POLLNVAL)),
         )
+
+    def _leaving(self, ready: Mapping[int, int]) -> bool:
+        if self._lease is None or self._lease.read_fd not in ready:
+            return False
+        leaving = self._lease.ending and not self._told
+        self._told = self._told or leaving
+        if self._lease.over:
+            self._over_at = time.monotonic()
+            self._lease = None
+        return leaving
 
     def _poll(self, timeout: float | None) -> dict[int, int]:
         stream = self.running.stream
@@ -128,6 +157,8 @@ class Relay:
         poller.register(self._woken.fd, select.POLLIN)
         if self._stdin is not None and len(self._backlog) < BACKLOG:
             poller.register(self._stdin, select.POLLIN)
+        if self._lease is not None:
+            poller.register(self._lease.read_fd, select.POLLIN)
         writing = select.POLLOUT if self._backlog else 0
         if stream.write_fd == stream.read_fd:
             poller.register(stream.read_fd, select.POLLIN | writing)

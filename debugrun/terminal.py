@@ -102,7 +102,8 @@ def run(place: Place, invocation: Invocation, *, stdin: int, stdout: int, stderr
     environment = {"TERM": name if name in TERMINALS else "xterm-256color"}
     with wakeups(signal.SIGWINCH, signal.SIGINT) as woken:
         running = place.start(invocation.argv, tty=True, size=size_of(stdout), environment=environment)
-        session = _Session(place, invocation, keys, Relay(running, woken, stdin=stdin, stdout=stdout), stdout)
+        relay = Relay(running, woken, stdin=stdin, stdout=stdout, lease=place.lease)
+        session = _Session(place, invocation, keys, relay, stdout)
         try:
             with raw(stdin):
                 return session.run()

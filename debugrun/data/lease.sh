@@ -1,6 +1,8 @@
 # Holds a debug tool on a lease: sh -c THIS lease STOP PATIENCE SILENCE
 # When the client goes (end of input), sleeps (no line for SILENCE seconds; a shell whose read has no -t notices the
 # end of input only) or the container is stopped (TERM), the tool gets the signal STOP and the script ends after it.
+# STOP is CONT for a tool that ends at the end of its own input, but looks at that only when its target does something
+# (gdbserver): the targets get it then, and for a process that runs it means nothing.
 # A tool that has not ended PATIENCE seconds later is left to the engine's KILL; 0: never, since its breakpoints
 # would stay in the target's memory and kill that.
 # The input's lines: "" (still here), "tool PID START" (starttime of proc_pid_stat(5): a PID may be used again), and
@@ -19,6 +21,22 @@ send() {
     alive && kill -"$1" "$tool" 2>/dev/null
 }
 
+release() {
+    if [ "$stop" != CONT ]; then
+        send "$stop" && send CONT
+        return
+    fi
+    set +f
+    for status in /proc/[0-9]*/status; do
+        while read -r key value _; do
+            [ "$key" = TracerPid: ] && break
+        done <"$status"
+        process=${status#/proc/}
+        [ "$value" = "$tool" ] && kill -CONT "${process%/status}"
+    done 2>/dev/null
+    set -f
+}
+
 pause() {
     if [ "$limit" ]; then
         read -r -t 1 _ <&3
@@ -28,11 +46,11 @@ pause() {
 }
 
 end() {
-    trap '' TERM INT HUP
+    trap '' TERM HUP
     echo "$1"
-    send "$stop" && send CONT
     waited=0
     while alive; do
+        [ $((waited % 5)) -eq 0 ] && release
         waited=$((waited + 1))
         [ "$patience" -gt 0 ] && [ "$waited" -gt "$patience" ] && exit 1
         pause
@@ -40,7 +58,9 @@ end() {
     exit 0
 }
 
-trap 'end stopped' TERM INT HUP
+trap 'end stopped' TERM HUP
+# Not for us: gdbserver interrupts PID 1 by kill(-1, SIGINT), which is everybody in the target's PID namespace.
+trap '' INT
 # The pipe of our errors, opened for reading too: nothing is written there, so that a read of it with a time limit is
 # a sleep without a process. Dash has no time limit (its read fails with 2, the others' with 1 at the end of input).
 limit=
@@ -58,7 +78,7 @@ while read -r $limit line; do
         ;;
     int) send INT ;;
     hup) send HUP ;;
-    stop) send "$stop" && send CONT ;;
+    stop) release ;;
     esac
 done
 end gone
