@@ -158,3 +158,27 @@ def syscalls(
         name, blocked=blocked, tool=tool, named_engine=engine, folder=cli.tool_folder(), as_json=as_json
     )
     raise typer.Exit(shown)
+
+
+@interruptible
+def doctor(
+    *,
+    container: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[CONTAINER]",
+            help="of an engine elsewhere: look at its host through this one",
+            autocompletion=cli.complete_containers,
+        ),
+    ] = None,
+    max_grant: MaxGrant = "seccomp",
+    as_json: Json = False,
+) -> None:
+    """Show the engine and its host on one page, and what each tool would need here.
+
+    Exit status: 0 when every tool has a way within --max-grant, for each kind of target; else 126.
+    """
+    from debugrun import checkup  # noqa: PLC0415 - imports the engine's client
+    from debugrun.request import ceiling  # noqa: PLC0415
+
+    raise typer.Exit(checkup.run(container, ceiling(max_grant, None), cli.tool_folder(), as_json=as_json))

@@ -25,7 +25,7 @@ def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
 def test_help_lists_every_tool_and_verb_with_examples() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for word in ("gdb", "strace", "perf", "gdbserver", "ltrace", "py-spy", "tcpdump", "plan", "facts", "gc", "tools"):
+    for word in ("gdb", "strace", "perf", "gdbserver", "ltrace", "py-spy", "tcpdump", "plan", "facts", "gc", "tools", "why", "judge"):
         assert f"\n  {word} " in done.stdout
     assert "debugrun gdb web 7 -- -batch -ex bt" in done.stdout
 
@@ -62,9 +62,38 @@ def completions(line: str) -> list[str]:
 
 
 def test_completion_of_tools_verbs_and_options() -> None:
-    assert completions("debugrun g") == ["gdb", "gdbserver", "gc"]
+    assert completions("debugrun g") == ["gcore", "gdb", "gdbserver", "gc"]
     assert completions("debugrun plan st") == ["strace"]
     assert "--max-grant" in completions("debugrun gdb --m")
+
+
+def test_a_verdict_and_a_diagnosis_from_a_facts_file_need_no_engine(tmp_path: Path) -> None:
+    path = tmp_path / "facts.json"
+    path.write_text(facts.dump(PLAIN))
+    judged = run("judge", "gdb", "--facts", str(path), "--json")
+    assert judged.returncode == 0, judged.stderr
+    assert json.loads(judged.stdout)["options"][0]["verdict"] == "open"
+    closed = run("judge", "--facts", str(path), "--", "docker", "run", "--cap-drop", "ALL", "tb", "gdb", "-p", "1")
+    assert closed.returncode == 126
+    assert "PID namespace of its own" in closed.stdout
+    missing = run("judge", "gdb", "--facts", str(path), "--seccomp", "/nonexistent/profile.json")
+    assert (missing.returncode, missing.stdout) == (2, "")
+    why = run("why", "perf", "--facts", str(path), "--from-error", "No permission to enable cpu-clock event.")
+    assert why.returncode == 0, why.stderr
+    assert "stopped by seccomp" in why.stdout
+
+
+def test_the_reference_needs_no_engine_where_one_is_named() -> None:
+    assert run("syscalls", "ptrace", "--engine", "docker:28.5").returncode == 0
+    refused = run("syscalls", "ptrace")
+    assert refused.returncode == 125
+    assert "--engine docker:28.5.2" in refused.stderr
+
+
+def test_unknown_is_not_open(tmp_path: Path) -> None:
+    path = tmp_path / "facts.json"
+    path.write_text(facts.dump(PLAIN).replace('"dumpable": true', '"dumpable": null'))
+    assert run("judge", "gdb", "--facts", str(path)).returncode == 125
 
 
 def test_a_plan_from_a_facts_file_needs_no_engine(tmp_path: Path) -> None:

@@ -27,6 +27,11 @@ PURE = [
     "inspection",
     "procfs",
     "selection",
+    "attempt",
+    "dockerline",
+    "why",
+    "reference",
+    "doctor",
 ]
 IMPURE_IMPORTS = {"docker", "subprocess", "socket", "requests", "pexpect"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "data" not in path.parts)

@@ -1,0 +1,173 @@
+"""`debugrun doctor`: visits the engine and its host, and prints the page. Starts nothing but a scout when asked to."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import re
+import socket
+import struct
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from debugrun import catalog, doctor, hostproc, inspection, procfs, session, tools
+from debugrun import engine as engines
+from debugrun.apply import LABEL_SESSION
+from debugrun.doctor import Findings
+from debugrun.errors import EXIT_REFUSED, EngineError
+from debugrun.facts import EngineFacts, HostFacts
+from debugrun.grants import Ceiling
+from debugrun.plan import Plan
+from debugrun.request import Request
+
+_DAEMONS = frozenset({"dockerd", "podman"})
+_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+
+
+def run(container: str | None, ceiling: Ceiling, folder: Path, *, as_json: bool) -> int:
+    """Print the page. 0 when every tool has a way within the ceiling, else 126."""
+    with engines.connect() as connection:
+        found = examine(connection, container)
+    rows = doctor.matrix(found, (tools.load(name, folder) for name in catalog.names(folder)), ceiling)
+    if as_json:
+        print(doctor.as_json(found, rows))
+    else:
+        _page(found, rows)
+    return 0 if doctor.everything_works(rows) else EXIT_REFUSED
+
+
+def examine(connection: engines.Engine, container: str | None = None) -> Findings:
+    """What the engine says, and what this machine's /proc says where the engine runs here.
+
+    For another machine's settings `container` names one of its containers to look through (by a scout).
+    """
+    facts = inspection.engine_facts(connection.version(), connection.info())
+    found = Findings(
+        endpoint=str(connection.endpoint),
+        engine=facts,
+        host=HostFacts(),
+        leftovers=_leftovers(connection),
+        toolbox=_toolbox(connection),
+    )
+    peer = _peer(connection.endpoint.url)
+    if peer is not None and os.uname().release == facts.kernel:
+        found = _locally(found, peer)
+    elif container is not None:
+        seen = session.look(connection, Request(tool="", container=container), None)
+        found = replace(found, engine=seen.engine, host=seen.host)
+    return found
+
+
+def _leftovers(connection: engines.Engine) -> tuple[str, ...]:
+    """Names of containers that sessions made: live ones, and what a crash left."""
+    rows = connection.list_containers(everything=True, labels=[LABEL_SESSION])
+    names = (row.get("Names") for row in rows)
+    return tuple(sorted(str(each[0]).removeprefix("/") for each in names if isinstance(each, list) and each))
+
+
+def _toolbox(connection: engines.Engine) -> str | None:
+    try:
+        connection.inspect_image(session.TOOLBOX)
+    except EngineError as error:
+        if error.code == "no-such-image":
+            return None
+        raise
+    return session.TOOLBOX
+
+
+def _peer(url: str) -> int | None:
+    """PID of the process at the other end of the engine's socket, where that is of our PID namespace: unix(7).
+
+    It is the one that called listen(2): with socket activation the service manager.
+    """
+    scheme, _, path = url.partition("://")
+    if not scheme.endswith("unix"):
+        return None
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(2)
+        probe.connect(path)
+        pid, _, _ = _CREDENTIALS.unpack(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        return int(pid) or None
+    return None
+
+
+def _locally(found: Findings, peer: int) -> Findings:
+    """The findings with what this machine's own /proc and /sys say."""
+    reading = hostproc.read(peer)
+    daemon = reading is not None and reading.status.comm in _DAEMONS
+    facts: EngineFacts = replace(found.engine, local=True)
+    if reading is not None and daemon:
+        facts = replace(facts, capabilities=procfs.names(reading.status.bounding))
+    host = HostFacts(
+        yama_ptrace_scope=hostproc.yama_ptrace_scope(),
+        perf_event_paranoid=hostproc.sysctl("kernel/perf_event_paranoid"),
+        unprivileged_bpf_disabled=hostproc.sysctl("kernel/unprivileged_bpf_disabled"),
+        kptr_restrict=hostproc.sysctl("kernel/kptr_restrict"),
+        dmesg_restrict=hostproc.sysctl("kernel/dmesg_restrict"),
+    )
+    return replace(
+        found,
+        engine=facts,
+        host=host,
+        daemon=f"{reading.status.comm} (PID {peer})" if reading is not None and daemon else None,
+        config=_kernel_config(facts.kernel),
+        lsms=_lsms(),
+        emulators=_emulators(),
+        counters=_counters(),
+    )
+
+
+def _kernel_config(release: str) -> Mapping[str, str] | None:
+    """The options that matter, by name; None when the kernel's configuration is nowhere to be read."""
+    for path, unpack in (("/proc/config.gz", gzip.decompress), (f"/boot/config-{release}", bytes)):
+        with contextlib.suppress(OSError):
+            text = unpack(Path(path).read_bytes()).decode(errors="replace")
+            return parse_config(text)
+    return None
+
+
+def parse_config(text: str) -> Mapping[str, str]:
+    """The options of `doctor.KERNEL_OPTIONS` in a kernel's .config; one that is not set is "n"."""
+    on = dict(re.findall(r"(?m)^(CONFIG_\w+)=([ym])$", text))
+    return {key: on.get(key, "n") for key in doctor.KERNEL_OPTIONS}
+
+
+def _lsms() -> tuple[str, ...] | None:
+    with contextlib.suppress(OSError):
+        return tuple(Path("/sys/kernel/security/lsm").read_text(encoding="ascii").strip().split(","))
+    return None
+
+
+def _emulators() -> tuple[str, ...] | None:
+    """The names of the interpreters registered for foreign programs; None when that can't be read."""
+    with contextlib.suppress(OSError):
+        names = sorted(path.name for path in Path("/proc/sys/fs/binfmt_misc").iterdir())
+        return tuple(name for name in names if name.startswith(("qemu-", "rosetta", "box64")))
+    return None
+
+
+def _counters() -> bool:
+    """Whether the processor's own event counters are there: a virtual machine often has none."""
+    devices = Path("/sys/bus/event_source/devices")
+    return any((devices / name / "events").is_dir() for name in ("cpu", "cpu_core", "armv8_pmuv3_0"))
+
+
+def _page(found: Findings, rows: Mapping[str, Mapping[str, Plan]]) -> None:
+    from rich import box  # noqa: PLC0415 - 60 ms that --json need not pay
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    console = Console(markup=False, highlight=False)
+    page = Table("", "what", "is", "read in", box=box.SIMPLE_HEAD)
+    for each in doctor.checks(found):
+        page.add_row({"ok": "ok", "note": "!", "unknown": "?"}[each.state], each.name, each.value, each.source)
+    console.print(page)
+    title = "what each tool takes beyond what the target has"
+    needs = Table("tool", *doctor.targets(found), title=title, box=box.SIMPLE_HEAD)
+    for name, row in rows.items():
+        apart = any(not decision.tool.toolbox for decision in row.values())
+        needs.add_row(f"{name} *" if apart else name, *(doctor.cell(decision) for decision in row.values()))
+    needs.caption = "* not in the toolbox: takes an image that holds it, --image"
+    console.print(needs)
