@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from debugrun import refusals
-from debugrun.errors import EngineError, UsageError
+from debugrun.errors import EngineError, TargetError, UsageError
 from debugrun.stream import Stream
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Engine:
         self._client = client
         self._version = version
         self.endpoint = endpoint
+        self._asking = functools.partial(_translated, endpoint)
 
     def __enter__(self) -> Self:
         return self
@@ -101,20 +103,18 @@ class Engine:
         self._client.close()
 
     def version(self) -> Json:
-        """GET /version, as it was answered when connecting: costs nothing."""
+        """GET /version, as it was answered when connecting."""
         return self._version
 
     def info(self) -> Json:
         """GET /info."""
         with self._asking("tell about itself"):
-            info: Json = self._client.info()
-            return info
+            return dict(self._client.info())
 
     def inspect_container(self, ref: str) -> Json:
         """GET /containers/REF/json; `ref` is a name, an id or a prefix of one that only one container has."""
         with self._asking("describe the container", ref):
-            container: Json = self._client.inspect_container(ref)
-            return container
+            return dict(self._client.inspect_container(ref))
 
     def list_containers(self, *, everything: bool = False, labels: Sequence[str] = ()) -> list[Json]:
         """GET /containers/json: the running ones, or all; `labels` are KEY or KEY=VALUE, all of which match."""
@@ -126,8 +126,7 @@ class Engine:
         """Names as people type them, sorted."""
         names: list[str] = []
         for each in self.list_containers(everything=everything):
-            found = each.get("Names")
-            if isinstance(found, list):
+            if isinstance(found := each.get("Names"), list):
                 names.extend(str(name).removeprefix("/") for name in found)
         return tuple(sorted(names))
 
@@ -136,11 +135,6 @@ class Engine:
         with self._asking("describe the image", ref):
             image: Json = self._client.inspect_image(ref)  # type: ignore[no-untyped-call]
             return image
-
-    def top(self, container: str) -> Json:
-        """GET /containers/ID/top: the engine host's ps, so PIDs are the host's (Podman: the container's)."""
-        with self._asking("list the processes of", container):
-            return self._client.top(container)
 
     def archive_stat(self, container: str, path: str) -> FileStat | None:
         """What a path of the container's file system is; None when there is none. Runs nothing in it.
@@ -264,30 +258,18 @@ class Engine:
         with self._asking("resize a terminal"):
             self._client.exec_resize(exec_id, height=rows, width=columns)
 
-    def wait(self, container: str) -> int:
-        """POST /containers/ID/wait: its exit status, once it has ended."""
-        with self._asking("wait for", container):
-            return int(self._client.wait(container)["StatusCode"])
-
     def stop(self, container: str, *, timeout: int) -> None:
         """POST /containers/ID/stop: TERM, then KILL after `timeout` seconds. No error when it is not running."""
         with self._asking("stop", container):
             self._client.stop(container, timeout=timeout)
 
-    def kill(self, container: str, signal: str) -> None:
-        """POST /containers/ID/kill with a signal's name: reaches the main process only."""
-        with self._asking("signal", container):
-            self._client.kill(container, signal=signal)
-
     def remove(self, container: str, *, force: bool = False) -> None:
-        """DELETE /containers/ID with its anonymous volumes; never force one that runs: KILL strikes its tool."""
-        with self._asking("remove", container):
-            self._client.remove_container(container, force=force, v=True)
+        """DELETE /containers/ID and its anonymous volumes; gone already is no error.
 
-    @contextlib.contextmanager
-    def _asking(self, doing: str, ref: str = "") -> Iterator[None]:
-        with _translated(self.endpoint, doing, ref):
-            yield
+        Never force one that runs a tool: that one is killed.
+        """
+        with contextlib.suppress(TargetError), self._asking("remove", container):
+            self._client.remove_container(container, force=force, v=True)
 
 
 # A sequence that no terminal sends. The engine would take its own default, ctrl-p,ctrl-q, out of what the user

@@ -7,8 +7,7 @@ shell can't count seconds; these are ended only when a person says so, as gently
 
 from __future__ import annotations
 
-import contextlib
-import datetime
+import datetime as dt
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -41,7 +40,7 @@ def leftovers(engine: Engine) -> tuple[Leftover, ...]:
     listed = engine.list_containers(everything=True, labels=[LABEL_SESSION])
     if not listed:
         return ()
-    now = datetime.datetime.fromisoformat(str(engine.info()["SystemTime"])).timestamp()
+    now = dt.datetime.fromisoformat(str(engine.info()["SystemTime"])).timestamp()
     return tuple(sorted((_described(each, now) for each in listed), key=lambda found: -found.age))
 
 
@@ -62,8 +61,7 @@ def collect(engine: Engine, *, everything: bool = False, only: Collection[str] =
     for each in chosen:
         if each.state in {"running", "paused", "restarting"}:
             engine.stop(each.id, timeout=STOP_TIMEOUT)
-        with contextlib.suppress(TargetError):  # it has removed itself
-            engine.remove(each.id)
+        engine.remove(each.id)
     return tuple(chosen)
 
 

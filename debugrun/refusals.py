@@ -30,6 +30,13 @@ REFUSALS = (
         kind=TargetError,
     ),
     _Refusal(
+        pattern=r"removal of container .* is already in progress",
+        code="being-removed",
+        message="{ref} is being removed",
+        hint="wait for it: `docker ps -a`",
+        kind=TargetError,
+    ),
+    _Refusal(
         pattern=r"joining PID namespace of a non running container|cannot join PID namespace",
         code="container-not-running",
         message="the container does not run: {text}",
