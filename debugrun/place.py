@@ -27,8 +27,11 @@ for field in ${line##*) }; do
     n=$((n + 1))
     [ $n -eq 20 ] && echo "$$ $field"
 done
+command -v tini >/dev/null 2>&1 && set -- tini -s -- "$@"
 read -r line && exec "$@"
 """
+# tini -s takes in what the tool orphans (gdb tests ptrace's features with a process that it forgets): the PID namespace
+# is the target's, whose PID 1 would get it, and may never reap it.
 
 
 IDENTITY = re.compile(rb"(\d+) (\d+)\r?\n")

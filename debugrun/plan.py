@@ -18,6 +18,9 @@ from debugrun.facts import Facts
 from debugrun.grants import BROAD_CAPABILITIES, Ceiling, Grant, Layer, Option, Placement, Verdict
 from debugrun.tools import Mode, Tool
 
+NOBODY = "65534:65534"
+IMPERSONAL = frozenset({"packet-socket", "set-ids", "syscall"})  # gates that do not look at the target process
+
 # Capabilities that open a blocked call in an engine's default profile, narrow before wide.
 _CALL_OPENERS = ("SYS_PTRACE", "PERFMON", "BPF", "SYSLOG", "SYS_ADMIN")
 
@@ -110,7 +113,7 @@ def grant_of(option: Option, facts: Facts) -> Grant:
 
 def _beyond(option: Option, facts: Facts) -> tuple[str, ...]:
     """Capabilities that the option gives and the target does not have."""
-    own = set(facts.process.permitted) if facts.process.uids[1] == 0 else set()
+    own = set(facts.process.permitted) if facts.process.uids[1] == 0 else set[str]()
     return tuple(name for name in option.cap_add if name not in own)
 
 
@@ -146,12 +149,19 @@ def _sidecars(tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:
         # Where the filter in force blocks nothing, taking it away opens nothing: not an option.
         filters.append(replace(base, seccomp="unconfined"))
     for filtered in filters:
-        for user in dict.fromkeys((base.user, "0:0")):
+        for user in _users(base, mode, facts):
             for option in _least(replace(filtered, user=user), tool, mode, facts):
                 if option.seccomp != "unconfined" or option.verdict is not Verdict.CLOSED:
                     yield option
     everything = replace(base, user="0:0", privileged=True, cap_drop=(), no_new_privileges=False, apparmor=None)
     yield _judged(everything, tool, mode, facts)
+
+
+def _users(base: Option, mode: Mode, facts: Facts) -> tuple[str, ...]:
+    """Whom the tool may run as: the target's user, root; nobody first, where no need is about the process."""
+    about_process = any(need.gate not in IMPERSONAL for need in mode.needs if not need.optional)
+    nobody = () if about_process or facts.process.uids[1] != 0 else (NOBODY,)
+    return tuple(dict.fromkeys((*nobody, base.user, "0:0")))
 
 
 def _label(facts: Facts) -> str | None:
@@ -161,13 +171,11 @@ def _label(facts: Facts) -> str | None:
 
 
 def _image(facts: Facts, tool: Tool) -> str | None:
-    """The target's own image where it holds the tool, else the toolbox."""
+    """The toolbox; the target's own image where it holds the tool and the toolbox does not."""
     images = facts.images
-    if images.target_holds_tool:
-        return facts.container.image_id
-    if images.toolbox and images.toolbox_binaries and tool.binary not in images.toolbox_binaries:
-        return None
-    return images.toolbox
+    if images.toolbox and (not images.toolbox_binaries or tool.binary in images.toolbox_binaries):
+        return images.toolbox
+    return facts.container.image_id if images.target_holds_tool else None
 
 
 def _blocked_calls(option: Option, mode: Mode, facts: Facts) -> tuple[str, ...]:
@@ -280,9 +288,10 @@ def _memory_warning(facts: Facts) -> tuple[str, ...]:
 def _by_cost(options: list[Option], facts: Facts) -> list[Option]:
     """In order of cost; then an option goes before any whose powers include all of its own."""
 
-    def key(option: Option) -> tuple[int, int, int, bool]:
+    def key(option: Option) -> tuple[int, int, int, bool, bool]:
         beyond = len(_beyond(option, facts))
-        return (option.grant.rank, option.placement.rank, beyond, _escalates(option, facts))
+        rank, place = option.grant.rank, option.placement.rank
+        return (rank, place, beyond, _escalates(option, facts), option.user != NOBODY)
 
     ordered: list[Option] = []
     for option in sorted(options, key=key):

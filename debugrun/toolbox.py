@@ -34,8 +34,8 @@ RECIPE_LABEL = "debugrun.toolbox"
 BINARIES_LABEL = "debugrun.binaries"
 SUITE = "trixie"
 REGISTRY_BASE = f"debian:{SUITE}-slim"
-# busybox is the shell of the sidecar; Python compiles what gdb and perf bring of it.
-BASE_PACKAGES = ("busybox-static", "python3-minimal")
+# busybox is the shell of the sidecar, tini reaps there; Python compiles what gdb and perf bring of it.
+BASE_PACKAGES = ("busybox-static", "python3-minimal", "tini")
 FINISH = "usr/lib/debugrun/finish.py"
 # perf links libperl for its scripts in Perl, and brings itself as a Python module: 60 MB that nothing here loads.
 LEAVE_OUT = re.compile(

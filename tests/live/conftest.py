@@ -45,13 +45,21 @@ class Thread:
 
 
 def threads(container: str) -> list[Thread]:
-    """All threads of all processes in the container's cgroup. Empty: they cannot be seen from here."""
-    found = []
+    """All threads of all processes in the container's cgroup, and of their children: an orphan of a sidecar's is one.
+
+    Empty: they cannot be seen from here.
+    """
+    own: dict[str, list[Thread]] = {}
+    others: dict[str, list[Thread]] = {}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            statuses = [path.read_text() for path in process.glob("task/*/status")]
             if container in (process / "cgroup").read_text():
-                found += [thread(path.read_text()) for path in process.glob("task/*/status")]
-    return found
+                own[process.name] = [thread(text) for text in statuses]
+            else:
+                parent = re.search(r"^PPid:\s*(\d+)$", statuses[0], re.MULTILINE) if statuses else None
+                others.setdefault(parent[1] if parent else "", []).extend(thread(text) for text in statuses)
+    return [each for pid, mine in own.items() for each in [*mine, *others.get(pid, [])]]
 
 
 def thread(text: str) -> Thread:
