@@ -19,7 +19,34 @@ from debugrun.facts import ContainerFacts
 from debugrun.lease import Lease
 from debugrun.stream import Frames, LostError, Stream
 
-# proc_pid_stat(5): the name in parentheses may hold anything, so the fields are counted after the last one.
+# Three scripts, each starting the next. Where there is a tini, a subreaper stands above the tool: an orphan of the
+# tool (gdb's and gdbserver's helper in the target's mount namespace ends after them) would go to the PID namespace's
+# PID 1, the target, and stay there as a zombie when that one reaps no strangers.
+LAUNCHER = """\
+reaper=$1 starter=$2
+shift 2
+[ -x /usr/bin/tini ] && exec /usr/bin/tini -s -- "$0" -c "$reaper" "$0" "$starter" "$@"
+exec "$0" -c "$starter" debugrun "$@"
+"""
+
+# Outlives the tool until tini has no other child, which takes a helper some milliseconds. Says nothing itself: shells
+# report a signal that killed their child.
+REAPER = """\
+starter=$1
+shift
+trap : INT QUIT HUP
+exec 9>&2 2>/dev/null
+(exec 2>&9 9>&- && exec "$0" -c "$starter" debugrun "$@")
+status=$?
+tries=0
+while [ $tries -lt 2000 ] && read -r children <"/proc/$PPID/task/$PPID/children" && [ "$children" != $$ ]; do
+    tries=$((tries + 1))
+done
+exit $status
+"""
+
+# Says who it is (proc_pid_stat(5): the name in parentheses may hold anything, so the fields are counted after the
+# last one), waits for the go, and becomes the tool.
 STARTER = """\
 read -r line </proc/self/stat
 n=0
@@ -27,12 +54,8 @@ for field in ${line##*) }; do
     n=$((n + 1))
     [ $n -eq 20 ] && echo "$$ $field"
 done
-command -v tini >/dev/null 2>&1 && set -- tini -s -- "$@"
 read -r line && exec "$@"
 """
-# tini -s takes in what the tool orphans (gdb tests ptrace's features with a process that it forgets): the PID namespace
-# is the target's, whose PID 1 would get it, and may never reap it.
-
 
 IDENTITY = re.compile(rb"(\d+) (\d+)\r?\n")
 START_TIMEOUT = 30.0  # seconds for a shell in a container to say who it is
@@ -151,7 +174,7 @@ class Place:
 
         Raises EngineError: no such program, no shell, connection lost; UsageError: an argument that is not UTF-8.
         """
-        words = list(argv) if self.lease is None else [self.shell, "-c", STARTER, "debugrun", *argv]
+        words = list(argv) if self.lease is None else [self.shell, "-c", LAUNCHER, self.shell, REAPER, STARTER, *argv]
         exec_id = self.engine.exec_create(
             self.container, words, user=self.user, tty=tty, privileged=self.privileged, environment=environment
         )
