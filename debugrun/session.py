@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from debugrun import apply, attach, catalog, engine, judge, observe, report, seccomp, tools
+from debugrun import apply, attach, catalog, engine, gc, judge, observe, report, seccomp, tools
 from debugrun.command import Filling, tool_argv
 from debugrun.errors import EXIT_REFUSED, DebugrunError, RefusedError, UsageError
 from debugrun.facts import Facts, FactsError
@@ -179,6 +179,18 @@ def make_toolbox(folder: Path) -> None:
     recipe = toolbox.recipe(tools.load(name, folder) for name in catalog.names(folder))
     with engine.connect() as connection, console.status("toolbox") as status:
         print(toolbox.build(connection.client, recipe, status.update))
+
+
+def collect(*, everything: bool) -> None:
+    """Remove what a crash left; say what went and what stays."""
+    with engine.connect() as connection:
+        gone = gc.collect(connection, everything=everything)
+        left = gc.leftovers(connection)
+    for each in gone:
+        print(f"removed {each.name}")
+    for each in left:
+        if each.id not in {other.id for other in gone}:
+            print(f"in use: {each.name}, {each.age:.0f} s old; debugrun gc --all ends it too", file=sys.stderr)
 
 
 def pick(rows: Sequence[Row]) -> int:
