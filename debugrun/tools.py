@@ -42,7 +42,9 @@ GATES = frozenset(
     }
 )
 PLACEHOLDERS = frozenset({"{pid}", "{args}", "{gdb-symbols}", "{perf-symbols}"})
-STOP_SIGNALS = ("HUP", "INT", "QUIT", "TERM")
+# CONT is for a tool that ends at the end of its input but looks at that only when its target does something: the
+# target gets it, to which it means nothing while it runs.
+STOP_SIGNALS = ("CONT", "HUP", "INT", "QUIT", "TERM")
 CALL = re.compile(r"[a-z_][a-z0-9_]*(\((0x[0-9a-f]+|[0-9]+)\))?")
 NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 CAPABILITY = re.compile(r"[A-Z][A-Z_]*")
