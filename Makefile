@@ -47,8 +47,8 @@ test: lint vet targets ## Everything: lint, types, data, and all tests on real c
 demo: toolbox targets ## The main job, on a container without shell or debugger
 	@$(ENGINE) && $(PY) -m tests.host.demo
 
-bench: toolbox targets ## How long a backtrace takes, beside what an expert types
-	@$(ENGINE) && $(PY) -m tests.bench
+bench: venv targets ## A finished backtrace against what an expert types: ratios of paired runs (RUNS=15)
+	@$(ENGINE) && $(VENV)/bin/debugrun toolbox build >/dev/null && $(PY) -m tests.bench
 
 clean: ## Remove the virtual environment, caches, and the private engine with its images
 	@if [ -x $(PY) ]; then $(PY) -m tests.host.engine forget; fi
