@@ -118,7 +118,7 @@ def plan_text(plan: Plan) -> str:
         mark = "->" if index == plan.chosen else "  "
         allowed = "" if within(option, plan.ceiling) else " (only when named: --max-grant / --via)"
         lines.append(f"{mark} {option.grant.value:<10} {what(option, own)}: {_MARKS[option.verdict]}{allowed}")
-        lines += [f"      {_gate_line(gate)}" for gate in _telling(option, chosen=index == plan.chosen)]
+        lines += [f"      {line}" for line in _gate_lines(_telling(option, chosen=index == plan.chosen))]
         lines += [f"      lost: {lost}" for lost in option.lost]
     chosen = plan.option
     if chosen is None:
@@ -131,8 +131,12 @@ def _telling(option: Option, *, chosen: bool) -> tuple[Gate, ...]:
     return option.gates if chosen else option.closed_gates
 
 
-def _gate_line(gate: Gate) -> str:
-    return f"{gate.layer.value}: {gate.fact} [{gate.source}]"
+def _gate_lines(gates: Iterable[Gate]) -> list[str]:
+    """A line for each layer and source, with all facts that were read there."""
+    said: dict[tuple[str, str], list[str]] = {}
+    for gate in gates:
+        said.setdefault((gate.layer.value, gate.source), []).append(gate.fact)
+    return [f"{layer}: {', '.join(dict.fromkeys(facts))} [{source}]" for (layer, source), facts in said.items()]
 
 
 def refusal(plan: Plan) -> tuple[str, str]:

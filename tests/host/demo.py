@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import docker
@@ -31,6 +32,16 @@ def state(client: docker.DockerClient) -> tuple[str, int, bool]:
     return target["State"]["StartedAt"], target["RestartCount"], target["State"]["Running"]
 
 
+def leftovers(client: docker.DockerClient, target: str | None) -> list[object]:
+    """Sidecars of the target that are still there a moment later: the engine removes them behind us."""
+    deadline = time.monotonic() + 5
+    while left := client.containers.list(all=True, filters={"label": f"debugrun.target={target}"}):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    return list(left)
+
+
 def remove(client: docker.DockerClient) -> None:
     """Remove the target of this or an earlier demo."""
     for old in client.containers.list(all=True, filters={"name": f"^/{NAME}$"}):
@@ -48,7 +59,7 @@ def main() -> None:
         ticks = target.logs().count(b"tick")
         say("gdb", NAME, "--", "-batch", "-ex", "thread apply all bt")
         say("strace", NAME, "--duration", "1", "--", "-f", "-c")
-        say("perf", NAME, "--duration", "2", "--", "-g", "-F", "999", "-e", "cpu-clock:u")
+        say("perf", NAME, "--duration", "2", "--", "-F", "999", "-e", "cpu-clock:u")
         say("plan", "gdb", NAME)
         after = state(client)
         if after != before:
@@ -57,8 +68,7 @@ def main() -> None:
         print(f"{target.logs().count(b'tick') - ticks} ticks meanwhile")
         status = client.api.top(NAME, "-o pid,stat,comm")["Processes"]
         print("untraced:", ", ".join(f"{comm} {flags}" for _, flags, comm in status))
-        left = client.containers.list(all=True, filters={"label": "debugrun.session"})
-        print(f"left behind: {len(left)} containers")
+        print(f"left behind: {len(leftovers(client, target.id))} containers")
     finally:
         remove(client)
 
