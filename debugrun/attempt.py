@@ -65,7 +65,7 @@ def judged(attempt: Attempt, tool: Tool, mode: Mode, facts: Facts) -> Option:
         grant=grant_of(option, facts),
         verdict=judging.combine(gates),
         gates=gates,
-        lost=tuple(need.lost for need in refused),
+        lost=(*(need.lost for need in refused), *_elsewhere(attempt, mode, facts)),
         command=docker_line(attempt, mode, facts),
     )
 
@@ -170,7 +170,8 @@ def _before(attempt: Attempt, tool: Tool, mode: Mode, facts: Facts) -> list[Gate
     if not _joins(attempt.pid_mode, facts):
         fact = f"without --pid container:{target} it has a PID namespace of its own: PID 1 there is the tool itself"
         gates.append(_gate(Verdict.CLOSED, fact, "docker run(1) --pid; pid_namespaces(7)"))
-    if mode.network == "target" and not _same_network(attempt.network, facts):
+    packets = any(need.gate == "packet-socket" for need in mode.needs)
+    if packets and mode.network == "target" and not _same_network(attempt.network, facts):
         fact = f"without --network container:{target} it sees the packets of a network of its own"
         gates.append(_gate(Verdict.CLOSED, fact, "docker run(1) --network; network_namespaces(7)"))
     return [*gates, *_wrong_words(attempt, facts.engine)]
@@ -196,6 +197,13 @@ def _wrong_words(attempt: Attempt, engine: EngineFacts) -> Iterator[Gate]:
 
 def _gate(verdict: Verdict, fact: str, source: str) -> Gate:
     return Gate(need="container", layer=Layer.ENGINE, verdict=verdict, fact=fact, source=source)
+
+
+def _elsewhere(attempt: Attempt, mode: Mode, facts: Facts) -> tuple[str, ...]:
+    here = attempt.placement is Placement.HERE or _same_network(attempt.network, facts)
+    if mode.network != "target" or here:
+        return ()
+    return (f"its network is not that of {facts.container.name}: sockets stay without a name",)
 
 
 def _joins(pid_mode: str, facts: Facts) -> bool:

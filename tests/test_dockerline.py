@@ -187,6 +187,13 @@ def test_a_line_that_does_not_join_the_target_is_closed_by_that() -> None:
     ]
 
 
+def test_a_network_of_its_own_only_costs_lsof_the_names_of_sockets() -> None:
+    own = judged("docker run --pid container:web i lsof -p 1", "lsof")
+    assert own.verdict is Verdict.OPEN
+    assert own.lost == ("its network is not that of web: sockets stay without a name",)
+    assert judged("docker run --pid container:web --network container:web i lsof -p 1", "lsof").lost == ()
+
+
 def test_a_profile_of_ones_own_decides() -> None:
     closed = '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["ptrace"], "action": "SCMP_ACT_ERRNO"}]}'
     line = f"docker run --pid container:web --security-opt seccomp='{closed}' i gdb -p 1"

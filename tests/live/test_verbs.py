@@ -1,0 +1,204 @@
+"""`judge`, `why`, `syscalls` and `doctor` on a real engine: what they say is what then happens."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import re
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+
+import docker
+import pytest
+from docker.errors import APIError
+
+from debugrun import attempt, dockerline, session, tools
+from debugrun.attempt import Attempt
+from debugrun.engine import Engine, connect
+from debugrun.facts import Facts
+from debugrun.grants import Option, Verdict
+from debugrun.request import Request
+from debugrun.tools import Tool
+from tests.conftest import Completed
+
+pytestmark = pytest.mark.live
+
+TARGETS = ("root", "u1000", "hard", "rootcap", "undump", "undump1000")
+FLAGS = (
+    "",
+    "--user 1000",
+    "--user 1000:1000",
+    "--user 1000:1000 --cap-drop ALL --security-opt no-new-privileges",
+    "--user 1000:1000 --cap-drop ALL --cap-add SYS_PTRACE",
+    "--cap-drop ALL --cap-add SYS_PTRACE",
+    "--cap-drop ALL --cap-add SYS_PTRACE --cap-add DAC_READ_SEARCH",
+    "--cap-drop ALL --cap-add SYS_PTRACE --cap-add DAC_OVERRIDE --cap-add KILL",
+    "--cap-drop AUDIT_WRITE",
+    "--cap-drop SYS_PTRACE --cap-add SYS_PTRACE",
+    "--cap-add SYS_ADMIN",
+    "--cap-add PERFMON --cap-add SYS_PTRACE",
+    "--security-opt seccomp=unconfined",
+    "--privileged",
+)
+# gdb must be able to signal its target, or it can't stop it again: one backtrace alone would not show that.
+SIGNAL = "python import os; os.kill(1, 0); print('may signal')"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """A tool as people type it, and what its output holds, or lacks, when it did its job.
+
+    `bounded`: it is interrupted after a moment.
+    """
+
+    tool: str
+    argv: str
+    shows: str
+    bounded: bool = False
+    lacks: str = "Operation not permitted|Permission denied|Cannot access memory"
+
+    def command(self) -> list[str]:
+        words = shlex.split(self.argv)
+        return ["busybox", "timeout", "-s", "INT", "0.5", *words] if self.bounded else words
+
+    def done(self, output: str) -> bool:
+        return re.search(self.shows, output) is not None and re.search(self.lacks, output) is None
+
+
+WORK = (
+    Work(
+        tool="gdb",
+        argv=f"gdb -nx -batch -iex 'set sysroot /proc/1/root' -p 1 -ex bt -ex {shlex.quote(SIGNAL)}",
+        shows="(?s)#0 .*may signal",
+    ),
+    Work(tool="strace", argv="strace -f -p 1", bounded=True, shows="attached", lacks="Could not attach|attach: "),
+    Work(
+        tool="strace",
+        argv="/usr/lib/debugrun/caps/sys_ptrace/strace -f -p 1",
+        bounded=True,
+        shows="attached",
+        lacks="Could not attach|attach: ",
+    ),
+    Work(tool="perf", argv="perf stat -e task-clock:u -p 1 busybox sleep 0.1", shows="seconds time elapsed"),
+    Work(tool="lsof", argv="lsof -n -P -l -p 1", shows="cwd", lacks="readlink: Permission|opendir: Permission"),
+    Work(tool="eu-stack", argv="eu-stack -p 1", shows="#0 ", lacks="dwfl_linux_proc"),
+)
+
+
+@pytest.fixture(scope="module")
+def connection(toolbox: str) -> Iterator[Engine]:
+    assert toolbox
+    with connect() as engine:
+        yield engine
+
+
+def observe(connection: Engine, container: str, tool: Tool) -> Facts:
+    return session.look(connection, Request(tool=tool.name, container=container), tool)
+
+
+@contextlib.contextmanager
+def sidecar(engine: docker.APIClient, typed: Attempt, image: str) -> Iterator[str | None]:
+    """The container that the line would start, waiting; None when the engine refuses it."""
+    opts = [f"seccomp={typed.seccomp}"] if typed.seccomp != "default" else []
+    opts += ["no-new-privileges"] if typed.no_new_privileges else []
+    created = None
+    try:
+        host = engine.create_host_config(
+            cap_add=list(typed.cap_add), cap_drop=list(typed.cap_drop), security_opt=opts, privileged=typed.privileged,
+            pid_mode=typed.pid_mode, init=False,
+        )  # fmt: skip
+        created = engine.create_container(
+            image, ["busybox", "sleep", "120"], user=typed.user, host_config=host, network_disabled=True
+        )["Id"]
+        engine.start(created)
+        yield created
+    except APIError as error:
+        assert re.search("unknown capability|unable to apply caps", str(error)), error
+        yield None
+    finally:
+        if created:
+            engine.remove_container(created, force=True)
+
+
+def run(engine: docker.APIClient, container: str, argv: list[str]) -> str:
+    made = engine.exec_create(container, argv)
+    return str(engine.exec_start(made).decode(errors="replace"))
+
+
+def judged(line: str, tool: Tool, facts: Facts) -> Option:
+    parsed = dockerline.parse(shlex.split(line))
+    mode = tool.mode(dockerline.mode_of(parsed.argv, tool.modes, tool.default_mode))
+    return attempt.judged(parsed.attempt, tool, mode, facts)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_verdict_on_a_typed_line_is_what_then_happens(
+    name: str, connection: Engine, engine: docker.APIClient, target: Callable[[str], str], toolbox: str
+) -> None:
+    container, counts, wrong = target(name), Counter[str](), []
+    data = {work.tool: tools.load(work.tool) for work in WORK}
+    facts = {tool: observe(connection, container, each) for tool, each in data.items()}
+    for flags in FLAGS:
+        start = f"docker run --rm -i --pid container:{container} {flags} {toolbox}"
+        typed = dockerline.parse(shlex.split(f"{start} true")).attempt
+        with sidecar(engine, typed, toolbox) as place:
+            for work in WORK:
+                said = judged(f"{start} {work.argv}", data[work.tool], facts[work.tool])
+                output = run(engine, place, work.command()) if place else ""
+                worked = work.done(output)
+                counts[said.verdict.value] += 1
+                if said.verdict is not (Verdict.OPEN if worked else Verdict.CLOSED):
+                    wrong.append((flags, work.tool, said.verdict, [g.fact for g in said.closed_gates], output[-300:]))
+    print(f"{name}: {dict(counts)}, {len(wrong)} wrong")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", ["owngdb", "owngdb1000"])
+@pytest.mark.parametrize("user", ["", "--user 0", "--user 1000:1000"])
+def test_the_verdict_on_an_exec_is_what_then_happens(
+    name: str, user: str, debugrun: Callable[..., Completed], engine: docker.APIClient, target: Callable[[str], str]
+) -> None:
+    container, work = target(name), WORK[0]
+    line = shlex.split(f"docker exec {user} {container} {work.argv}")
+    said = debugrun("judge", "--json", "--", *line)
+    made = engine.exec_create(container, shlex.split(work.argv), user=user.removeprefix("--user "))
+    worked = work.done(engine.exec_start(made).decode(errors="replace"))
+    assert said.returncode == (0 if worked else 126), said.stdout
+    assert json.loads(said.stdout)["options"][0]["placement"] == "here"
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_stops_people_is_named_and_the_fix_works(
+    name: str, debugrun: Callable[..., Completed], target: Callable[[str], str]
+) -> None:
+    found = debugrun("why", "gdb", target(name), "--json", status=0)
+    why: Mapping[str, object] = json.loads(found.stdout)
+    text = debugrun("why", "gdb", target(name), status=0).stdout
+    assert "Yama" in text or "yama" in text  # acquitted by name, or to blame
+    if why["refusals"]:
+        fixed = debugrun("gdb", target(name), "--", "-batch", "-ex", "bt", status=0)
+        assert "#0 " in fixed.stdout
+        assert "  debugrun gdb " in text
+
+
+def test_an_error_of_the_engine_itself_is_explained(
+    debugrun: Callable[..., Completed], engine: docker.APIClient, target: Callable[[str], str]
+) -> None:
+    with pytest.raises(APIError) as caught:
+        engine.create_container("debugrun-toolbox:latest", host_config=engine.create_host_config(cap_add=["NONSENSE"]))
+    told = debugrun("why", "gdb", target("root"), "--from-error", str(caught.value))
+    assert "stopped by engine: there is no capability NONSENSE" in told.stdout
+
+
+def test_the_reference_and_the_page_about_this_engine(
+    debugrun: Callable[..., Completed], engine: docker.APIClient
+) -> None:
+    version = engine.version()["Version"]
+    assert version in debugrun("syscalls", "ptrace", status=0).stdout
+    page = json.loads(debugrun("doctor", "--json").stdout)
+    said = {each["name"]: each for each in page["checks"]}
+    assert version in said["engine"]["value"]
+    assert page["tools"]["gdb"]["root"]["grant"] is not None
+    assert {"works", "tools", "checks", "schema"} == set(page)
