@@ -59,7 +59,8 @@ def subtract(cubes: Iterable[Cube], removed: Cube) -> list[Cube]:
     """What is left of some cubes without another one.
 
     The pieces differ from `removed` in one bit and agree with it in all lower bits of that argument: so on a 32-bit
-    architecture, where the comparison of the upper half is dropped, a piece never grows beyond `removed`.
+    architecture, where the comparison of the upper half is dropped, a piece never grows beyond `removed`. Raises
+    ProfileError for too many pieces.
     """
     left: list[Cube] = []
     for cube in cubes:
@@ -67,6 +68,10 @@ def subtract(cubes: Iterable[Cube], removed: Cube) -> list[Cube]:
             left.append(cube)
         else:
             left.extend(_pieces(cube, removed))
+    if len(left) > _MOST:
+        raise ProfileError(
+            "syscalls", "refuses a call with conditions that cannot be taken apart around what is needed"
+        )
     return left
 
 

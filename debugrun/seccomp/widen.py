@@ -15,11 +15,13 @@ from debugrun.seccomp.evaluate import (
     rules_of,
     verdict,
 )
-from debugrun.seccomp.model import ALLOW, ENOSYS, ERRNO, ArgMatch, Profile, Rule, Runtime, SyscallNeed
+from debugrun.seccomp.model import ALLOW, ENOSYS, ERRNO, ArgMatch, Profile, ProfileError, Rule, Runtime, SyscallNeed
 from debugrun.seccomp.region import EVERYTHING, Cube, cubes_of, intersect, matches_of, subtract
 
 _PASSES = ("allow", "log")
 _CURRENT = Runtime()
+_OPPOSITES = (("EQ", "NE"), ("LT", "GE"), ("GT", "LE"))
+_INVERSE = {f"SCMP_CMP_{a}": f"SCMP_CMP_{b}" for pair in _OPPOSITES for a, b in (pair, pair[::-1])}
 
 
 def widen(
@@ -30,12 +32,19 @@ def widen(
     What is open already stays as it is, so the result for an open set of needs is the profile itself. A rule that
     refuses more than what is needed goes on refusing the rest with its own action and errno. `arch` is the engine's
     (x86_64 or aarch64); calls are opened by name, hence for its 32-bit programs too where the profile covers them.
-    Raises ProfileError for a condition that is too complex to be taken apart (region.cubes_of).
+    Raises ProfileError for a call that is not known here, and for a condition that is too complex to be taken apart
+    (region.cubes_of).
     """
+    asked = set(needs)
+    unknown = next((need.call for need in asked if need.call not in calls()), None)
+    if unknown is not None:
+        raise ProfileError("call", f"{unknown!r} is not a system call that is known here")
     native = ARCHES[arch].native
     before = resolve(profile, caps, native, kernel)
     widened = profile
-    for need in sorted(set(needs), key=lambda need: (need.call, len(need.args), str(need))):
+    for need in sorted(asked, key=lambda need: (need.call, len(need.args), str(need))):
+        if not rules_of(resolve(widened, caps, native, kernel), widened, need.call):
+            widened = _with_enosys(widened, need, before, native)
         resolved = resolve(widened, caps, native, kernel)
         exact = compiles_exactly([rule for _, rule in rules_of(resolved, widened, need.call)])
         widened = _open(widened, need, resolved)
@@ -121,8 +130,8 @@ def _others(rule: Rule, call: str) -> list[Rule]:
 
 
 def _remainder(rule: Rule, need: SyscallNeed, wanted: list[Cube]) -> list[tuple[ArgMatch, ...]]:
-    if not rule.args and len(need.args) == 1 and need.args[0].op == "SCMP_CMP_EQ":
-        return [(replace(need.args[0], op="SCMP_CMP_NE"),)]
+    if not rule.args and len(need.args) == 1 and need.args[0].op in _INVERSE:
+        return [(replace(need.args[0], op=_INVERSE[need.args[0].op]),)]
     left = region_of(rule)
     for cube in wanted:
         left = subtract(left, cube)
@@ -134,6 +143,14 @@ def _exact(args: tuple[ArgMatch, ...]) -> list[tuple[ArgMatch, ...]]:
     if len({match.index for match in args}) == len(args):
         return [args]
     return [matches_of(cube) for cube in cubes_of(args) if cube != EVERYTHING]
+
+
+def _with_enosys(profile: Profile, need: SyscallNeed, before: Resolved, native: str) -> Profile:
+    """A call above the line is named now: what is not needed of it gets the ENOSYS that it had."""
+    low, number = newest_number(before, ARCHES[native], _CURRENT), calls()[need.call].numbers.get(native, 0)
+    if not 0 < low < number or not need.args or default_verdict(profile)[0] in (*_PASSES, "trace"):
+        return profile
+    return replace(profile, rules=(*profile.rules, Rule(names=(need.call,), action=ERRNO, errno=ENOSYS)))
 
 
 def _keep_enosys(profile: Profile, before: Resolved, after: Resolved, native: str) -> Profile:
