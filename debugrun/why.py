@@ -17,7 +17,7 @@ from debugrun import attempt as attempting
 from debugrun import judge as judging
 from debugrun import report
 from debugrun.attempt import Attempt
-from debugrun.grants import Gate, Layer, Option, Verdict
+from debugrun.grants import Gate, Layer, Option, Placement, Verdict
 from debugrun.inspection import DOCKER_DEFAULT
 from debugrun.plan import Plan
 from debugrun.tools import Need, Tool
@@ -130,6 +130,8 @@ def _as_asked(attempt: Attempt, known: Known, error: str) -> Attempt:
     name = match.groupdict().get("capability") if match else None
     if name and name not in attempt.cap_add:
         attempt = replace(attempt, cap_add=(*attempt.cap_add, name.upper()))
+    if known.asks == "exec":
+        return Attempt(placement=Placement.HERE)
     return replace(attempt, privileged=True) if known.asks == "privileged" else attempt
 
 

@@ -97,6 +97,16 @@ OLD = {"engine": {"version": "20.10.24", "capabilities": ["SYS_PTRACE", "SYS_ADM
         ("perf", {}, PERF_SECCOMP, "seccomp: the default profile of docker 28.5.2 blocks perf_event_open"),
         ("perf", {"host": {"perf_event_paranoid": 3}}, PERF_PARANOID, "perf: perf_event_paranoid is 3"),
         ("perf", {"engine": {"version": "20.10.24"}}, NO_SUCH_CAP, "engine: Docker 20.10.24 does not know PERFMON"),
+        ("delve", {"process": UID_1000}, "could not attach to pid 1: operation not permitted", "ptrace: uid"),
+        ("delve", {"process": UID_1000}, "Could not attach to pid 1: current user does not own the process", "ptrace"),
+        ("lldb", {"process": UID_1000}, "error: attach failed: lost connection", "ptrace: uid"),
+        ("eu-stack", {"process": {"dumpable": False}}, "dwfl_linux_proc_report pid 1: x", "ptrace: PID 1 is not"),
+        ("rr", {}, "errno: EPERM) Failed to initialize counter", "seccomp: the default profile"),
+        ("bpftrace", {}, "ERROR: failed to load program: Operation not permitted", "seccomp: the default"),
+        ("tcpdump", {"process": UID_1000, "container": {"tools": [["tcpdump", "/t"]], "user": "1000:1000"}},
+         "tcpdump: any: You don't have permission to perform this capture on that device", "dac: needs NET_RAW"),
+        ("unshare", {}, "unshare: unshare failed: Operation not permitted", "seccomp: the default"),
+        ("gdb", {}, 'exec failed: exec: "gdb": executable file not found in $PATH', "engine: web holds no gdb"),
         ("gdb", OLD, NO_CAPS, "engine: the daemon lacks SYS_RESOURCE, and Docker 20.10.24 asks for all"),
     ],
 )
@@ -106,6 +116,18 @@ def test_a_pasted_error_is_decided_by_the_facts(
     found = diagnose(tool, facts, error)
     assert found.cause is not None
     assert f"{found.cause.layer.value}: {found.cause.fact}".startswith(cause)
+
+
+@pytest.mark.parametrize(
+    ("error", "instead"),
+    [
+        ("500 Server Error: Decoding seccomp profile failed: invalid character '/'", "docker run --security-opt"),
+        ("Decoding seccomp profile failed: invalid character 'b' looking for", "leave seccomp=builtin"),
+        ("opening seccomp profile failed: open {: no such file", "give its path"),
+    ],
+)
+def test_what_an_engine_says_to_a_profile_has_an_answer_of_its_own(error: str, instead: str) -> None:
+    assert instead in why.text(diagnose("gdb", {}, error))
 
 
 def test_a_text_that_the_facts_contradict_is_not_believed() -> None:
