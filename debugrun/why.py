@@ -230,7 +230,7 @@ def alone(option: Option, decision: Plan) -> Plan:
 
 def verdict_text(option: Option, decision: Plan) -> str:
     """One option's verdict for a person, with what every layer says."""
-    shown = replace(option, cap_add=_in_short(option.cap_add))
+    shown = replace(option, cap_add=_in_short(option, decision))
     lines = [f"{option.verdict.value}: {report.what(shown, decision.facts.process.permitted)}"]
     said = (f"  {gate.verdict.value:<7} {gate.layer.value}: {gate.fact} [{gate.source}]" for gate in option.gates)
     lines += dict.fromkeys(said)
@@ -238,8 +238,11 @@ def verdict_text(option: Option, decision: Plan) -> str:
     return "\n".join([*lines, f"  {option.command}"])
 
 
-def _in_short(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The engine's default capabilities are not spelled out."""
+def _in_short(option: Option, decision: Plan) -> tuple[str, ...]:
+    """The engine's default capabilities are not spelled out; nor those that do nothing for a user other than root."""
+    names = option.cap_add
+    if names and not option.privileged and not judging.actor(option, decision.facts).capabilities:
+        return ("no effective capabilities",)
     if not set(names) >= DOCKER_DEFAULT:
         return names
     return (f"Docker's {len(DOCKER_DEFAULT)} default capabilities", *(n for n in names if n not in DOCKER_DEFAULT))
