@@ -174,24 +174,39 @@ def _seccomp(call: str, need: Need, option: Option, facts: Facts) -> Gate:
         return gate(verdict=Verdict.OPEN, fact=f"{call} opened on top of {name}", source=source)
     if profile is None:
         return gate(verdict=Verdict.UNKNOWN, fact=f"whether {name} allows {call} is not known", source=source)
-    if allows(profile, call, container_capabilities(option, facts), facts):
+    allowed = allows(profile, call, container_capabilities(option, facts), facts)
+    if allowed is None:
+        return gate(verdict=Verdict.UNKNOWN, fact=f"whether {name} allows {call} can't be told", source=source)
+    if allowed:
         return gate(verdict=Verdict.OPEN, fact=f"{call} allowed", source=source)
     return gate(verdict=Verdict.CLOSED, fact=f"{name} blocks {call}", source=source)
 
 
-def allows(profile: seccomp.Profile, call: str, capabilities: frozenset[str], facts: Facts) -> bool:
-    """Whether `profile`, resolved for `capabilities`, lets `call` through."""
-    return _allows(profile, call, capabilities, facts.engine.architecture, kernel_version(facts))
+def allows(profile: seccomp.Profile, call: str, capabilities: frozenset[str], facts: Facts) -> bool | None:
+    """Whether `profile`, resolved for `capabilities`, lets `call` through; None where that can't be told."""
+    engine = facts.engine
+    runtime = seccomp.runtime_of(engine.name, version_tuple(engine.version))
+    return _allows(profile, call, capabilities, engine.architecture, kernel_version(facts), runtime)
 
 
 @functools.lru_cache(maxsize=4096)
-def _allows(
-    profile: seccomp.Profile, call: str, capabilities: frozenset[str], arch: str, kernel_version: tuple[int, int]
-) -> bool:
+def _allows(  # noqa: PLR0913, PLR0917 - the key of the cache
+    profile: seccomp.Profile,
+    call: str,
+    capabilities: frozenset[str],
+    arch: str,
+    kernel_version: tuple[int, int],
+    runtime: seccomp.Runtime,
+) -> bool | None:
     wanted = parse_call(call)
     args = tuple(match.value for match in wanted.args)
-    outcome = seccomp.evaluate(profile, wanted.call, args, caps=capabilities, arch=arch, kernel=kernel_version)
-    return outcome.action in {"allow", "log"}
+    try:
+        outcome = seccomp.evaluate(
+            profile, wanted.call, args, caps=capabilities, arch=arch, kernel=kernel_version, runtime=runtime
+        )
+    except seccomp.ProfileError:  # a call or an architecture that the tables do not know
+        return None
+    return outcome.passes if outcome.certain else None
 
 
 def _engine(option: Option, facts: Facts) -> list[Gate]:

@@ -184,7 +184,7 @@ def _blocked_calls(option: Option, mode: Mode, facts: Facts) -> tuple[str, ...]:
     if name == "off" or profile is None:
         return ()
     calls = [call for need in mode.needs if not need.optional for call in need.calls]
-    return tuple(dict.fromkeys(call for call in calls if not judging.allows(profile, call, frozenset(), facts)))
+    return tuple(dict.fromkeys(call for call in calls if judging.allows(profile, call, frozenset(), facts) is False))
 
 
 def _universe(option: Option, mode: Mode, facts: Facts) -> tuple[str, ...]:

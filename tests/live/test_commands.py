@@ -1,0 +1,141 @@
+"""The command line on real containers: lines to paste, clear refusals, facts that travel."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+pytestmark = pytest.mark.live
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Target = Callable[[str], str]
+
+
+@pytest.mark.skipif(not shutil.which("docker"), reason="needs the docker command line tool (apt-get install docker.io)")
+@pytest.mark.parametrize("name", ["root", "u1000", "hard", "undump", "owngdb"])
+def test_the_line_of_a_plan_can_be_pasted(
+    name: str, debugrun: Run, target: Target, toolbox: str, tmp_path: Path
+) -> None:
+    assert toolbox
+    found = json.loads(debugrun("plan", "gdb", target(name), "--json", status=0).stdout)
+    line = found["options"][found["chosen"]]["command"]
+    assert " -it " in line
+    pasted = subprocess.run(
+        ["sh", "-c", line.replace(" -it ", " -i ", 1)],
+        input="bt\nquit\n", capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False,
+    )  # fmt: skip
+    assert "#0 " in pasted.stdout, pasted
+    assert "serve" in pasted.stdout
+
+
+def test_facts_decide_the_same_elsewhere(debugrun: Run, target: Target, toolbox: str, tmp_path: Path) -> None:
+    assert toolbox
+    saved = tmp_path / "facts.json"
+    saved.write_text(debugrun("facts", target("u1000"), "--json", status=0).stdout)
+    there = debugrun("plan", "gdb", target("u1000"), "--json", status=0)
+    replayed = debugrun("plan", "gdb", "--facts", str(saved), "--json", DOCKER_HOST="unix:///nonexistent", status=0)
+    first, second = json.loads(there.stdout), json.loads(replayed.stdout)
+    assert second["options"][second["chosen"]] == first["options"][first["chosen"]]
+
+
+def test_no_environment_and_no_arguments_in_facts(
+    engine: docker.APIClient, debugrun: Run, request: pytest.FixtureRequest
+) -> None:
+    created = engine.create_container(
+        "debugrun-test/app:latest", ["/opt/app/worker", "topsecretargument"], environment={"TOKEN": "topsecretvalue"}
+    )
+    request.addfinalizer(lambda: engine.remove_container(created["Id"], force=True))
+    engine.start(created["Id"])
+    for verb in (
+        ["facts", created["Id"], "--json"],
+        ["facts", created["Id"]],
+        ["plan", "gdb", created["Id"], "--json"],
+    ):
+        done = debugrun(*verb)
+        assert "topsecret" not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def stopped(engine: docker.APIClient) -> Iterator[str]:
+    created = engine.create_container("debugrun-test/app:latest", name=f"debugrun-test-stopped-{os.getpid()}")
+    yield str(created["Id"])
+    engine.remove_container(created["Id"], force=True)
+
+
+def test_refusals_name_what_is_wrong_and_what_to_type(
+    debugrun: Run, target: Target, stopped: str, engine: docker.APIClient
+) -> None:
+    web = target("root")
+    name = str(engine.inspect_container(web)["Name"]).removeprefix("/")
+    cases: list[tuple[list[str], int, str, str]] = [
+        (["gdb", "nothere-at-all"], 125, "nothere-at-all", "docker ps"),
+        (["gdb", name[:-1]], 125, name[:-1], name),
+        (["gdb", stopped], 125, "does not run", "docker start"),
+        (["gdb", web, "4711"], 125, "4711", ""),
+        (["gdb", web, "7"], 125, "thread", "1"),
+        (["gdb", web, "--name", "nobody"], 125, "nobody", "worker"),
+        (["gdb", target("undump"), "--max-grant", "none"], 126, "not dumpable", "--max-grant caps"),
+        (["gdb", target("many")], 125, "which process", "PID"),
+    ]
+    for args, status, says, hint in cases:
+        done = debugrun(*args, status=status)
+        assert done.stdout == ""
+        assert says in done.stderr, done
+        assert hint in done.stderr, done
+        assert "Traceback" not in done.stderr
+
+
+def test_a_paused_container_is_not_touched(engine: docker.APIClient, debugrun: Run, stopped: str) -> None:
+    engine.start(stopped)
+    engine.pause(stopped)
+    done = debugrun("gdb", stopped, status=125)
+    engine.unpause(stopped)
+    assert "docker unpause" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "word", ["a 'quoted' \"word\"", "two\nlines", "--leading-dashes", "$(false) `false`", "ümlaut"]
+)
+def test_arguments_reach_the_tool_as_they_are(word: str, debugrun: Run, target: Target, toolbox: str) -> None:
+    assert toolbox
+    echo = f"python print({word!r})"
+    done = debugrun("gdb", target("u1000"), "--", "-batch", "-ex", echo, status=0)
+    assert done.stdout.splitlines()[-len(word.splitlines()) - 1 :][: len(word.splitlines())] == word.splitlines()
+
+
+def test_standard_output_is_the_tools_alone(debugrun: Run, target: Target, toolbox: str) -> None:
+    assert toolbox
+    args = ("-batch-silent", "-ex", "python import sys; sys.__stdout__.buffer.write(bytes(range(256)) * 300)")
+    done = subprocess.run(
+        [debugrun("--version").args[0], "gdb", target("u1000"), "--", *args], capture_output=True, check=False
+    )
+    assert bytes(range(256)) * 300 in done.stdout
+
+
+def test_the_tools_exit_status_is_ours(debugrun: Run, target: Target, toolbox: str) -> None:
+    assert toolbox
+    debugrun("gdb", target("u1000"), "--", "-batch", "-ex", "quit 42", status=42)
+
+
+@pytest.mark.parametrize("name", ["owngdb", "owngdb1000"])
+def test_in_place_works_and_leaves_nothing(
+    name: str, debugrun: Run, target: Target, assert_harmless: Callable[[str], None]
+) -> None:
+    done = debugrun("gdb", target(name), "--via", "here", "--", "-batch", "-ex", "bt", status=0)
+    assert "serve" in done.stdout
+    assert "here as" in done.stderr
+    assert_harmless(target(name))
+
+
+def test_a_seccomp_profile_is_written_for_its_owner_only(debugrun: Run, target: Target, tmp_path: Path) -> None:
+    path = tmp_path / "perf.json"
+    debugrun("profile", "perf", target("u1000"), "-o", str(path), status=0)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "perf_event_open" in path.read_text()
