@@ -86,8 +86,9 @@ def _filled(request: Request, line: dockerline.Line, question: Question) -> Requ
     tool = request.tool or _tool_of(line.argv, question.folder)
     container = request.container or line.container or ""
     if not container and question.facts_file is None:
-        own = line.attempt.pid_mode != "host"
-        message = "the line joins no container: it has a PID namespace of its own" if own else "which container is meant?"
+        message = "the line joins no container: it has a PID namespace of its own"
+        if line.attempt.pid_mode == "host":
+            message = "a line with --pid host does not tell which container is meant"
         raise UsageError("no-target", message, "add --pid container:NAME to the line, or name the container before --")
     return dataclasses.replace(request, tool=tool, container=container)
 
