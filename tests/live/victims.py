@@ -1,0 +1,103 @@
+"""Targets of their own for tests that might kill them, and what must be true of them afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+
+from debugrun.engine import Engine, connect
+
+IMAGE = "debugrun-test/app"
+WITHIN = 10.0  # seconds for a target to be free after the client's end
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Victim:
+    """A container to be hard on. `pid` is its PID 1 by the host."""
+
+    client: docker.APIClient
+    id: str
+    name: str
+    pid: int
+    image: str = IMAGE
+
+    def tracer(self) -> int:
+        """The tracer of any of its threads; 0: none."""
+        tracers = [field(path, "TracerPid") for path in Path(f"/proc/{self.pid}/task").glob("*/status")]
+        return next((int(each) for each in tracers if each not in {"", "0"}), 0)
+
+    def sidecars(self) -> list[str]:
+        """Containers of ours that are there for it, in any state."""
+        listed = self.client.containers(all=True, filters={"label": f"debugrun.target={self.id}"})
+        return [each["Id"] for each in listed]
+
+    def zombies(self) -> list[str]:
+        """Dead processes that its PID 1 was given and does not reap, by name."""
+        paths = Path("/proc").glob("[0-9]*/status")
+        ours = (path for path in paths if field(path, "PPid") == str(self.pid))
+        return [field(path, "Name") for path in ours if field(path, "State").startswith("Z")]
+
+    def state(self) -> str:
+        """One letter of proc_pid_stat(5)."""
+        return field(Path(f"/proc/{self.pid}/status"), "State")[:1]
+
+    def await_work(self, process: subprocess.Popen[bytes], *, traced: bool) -> None:
+        """Wait until a tool is at work on it, and then so long that its breakpoints are in."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and not (self.tracer() if traced else self.sidecars()):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        time.sleep(2.0)
+        assert process.poll() is None, process.communicate()
+        assert not traced or self.tracer() != 0
+
+
+@contextlib.contextmanager
+def victims(client: docker.APIClient, *, user: str = "1000:1000", image: str = IMAGE) -> Iterator[Victim]:
+    name = f"debugrun-victim-{uuid.uuid4().hex[:8]}"
+    made = client.create_container(image, name=name, user=user, host_config=client.create_host_config(network_mode="none"))  # fmt: skip  # noqa: E501
+    try:
+        client.start(made["Id"])
+        pid = client.inspect_container(made["Id"])["State"]["Pid"]
+        yield Victim(client=client, id=made["Id"], name=name, pid=pid, image=image)
+    finally:
+        client.remove_container(made["Id"], force=True)
+
+
+@contextlib.contextmanager
+def client_of() -> Iterator[Engine]:
+    with connect() as engine:
+        yield engine
+
+
+def released(victim: Victim, *, within: float = WITHIN) -> float:
+    """Assert that the victim is free and alone within that time; how long it took, in seconds."""
+    began = time.monotonic()
+    while time.monotonic() - began < within and (victim.tracer() or victim.sidecars()):
+        time.sleep(0.05)
+    took = time.monotonic() - began
+    state = victim.client.inspect_container(victim.id)["State"]
+    assert state["Running"], f"the target ended with {state['ExitCode']}"
+    assert victim.tracer() == 0
+    assert victim.sidecars() == []
+    assert victim.zombies() == []
+    time.sleep(0.3)  # a breakpoint that stayed would be hit by now
+    assert victim.client.inspect_container(victim.id)["State"]["Running"]
+    assert victim.state() in "SR"
+    return took
+
+
+def field(path: Path, name: str) -> str:
+    """A field of /proc/PID/status; "" when the process has gone."""
+    with contextlib.suppress(OSError):
+        for line in path.read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return line.partition(":")[2].strip()
+    return ""
