@@ -82,7 +82,6 @@ def test_refusals_name_what_is_wrong_and_what_to_type(
         (["gdb", web, "7"], 125, "thread", "1"),
         (["gdb", web, "--name", "nobody"], 125, "nobody", "worker"),
         (["gdb", target("undump"), "--max-grant", "none"], 126, "not dumpable", "--max-grant caps"),
-        (["gdb", target("many")], 125, "which process", "PID"),
     ]
     for args, status, says, hint in cases:
         done = debugrun(*args, status=status)
@@ -90,6 +89,13 @@ def test_refusals_name_what_is_wrong_and_what_to_type(
         assert says in done.stderr, done
         assert hint in done.stderr, done
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("name", "args", "comm"), [("many", ["--name", "queue"], "queue"), ("init", [], "worker")])
+def test_the_process_that_is_meant(name: str, args: list[str], comm: str, debugrun: Run, target: Target) -> None:
+    found = json.loads(debugrun("plan", "gdb", target(name), *args, "--json", status=0).stdout)
+    assert found["target"]["comm"] == comm
+    assert found["target"]["pid"] != 1
 
 
 def test_a_paused_container_is_not_touched(engine: docker.APIClient, debugrun: Run, stopped: str) -> None:
