@@ -349,7 +349,7 @@ def test_a_member_of_group_docker_sees_all_but_what_is_roots(look: Look, target:
 @contextmanager
 def reachable(socket: Path) -> Iterator[Path]:
     """Another name of the socket, in a folder that every user may enter: a private engine's own is root's."""
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as folder:
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as folder:  # noqa: S108 - a new folder in it
         Path(folder).chmod(0o755)
         path = Path(folder) / "d.sock"
         try:
