@@ -22,6 +22,7 @@ from debugrun.tools import Failure
 HOLD_BYTES = 64 * 1024  # output that is held back at most while an option is on trial
 HOLD_SECONDS = 1.5  # and for how long after its first byte
 TWICE = 2.0  # seconds between two Ctrl-C that mean it
+SETTLES = 2.0  # seconds in which the engine notices that a container ended, after its processes have
 KILLED = 128 + signal.SIGKILL
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -198,10 +199,15 @@ def ending(place: Place, running: Running, tool: str) -> int:
         message = f"somebody stopped the sidecar; {tool} was told to let go of {place.target.name}"
         raise EngineError("sidecar-stopped", message, "the target runs on; start again")
     if status is None or status == KILLED:
-        if not _runs(place, place.target.id):
-            message = f"container {place.target.name} ended while {tool} was at it"
-            raise TargetError("target-ended", message, f"docker logs {place.target.name}")
-        if status is None or not _runs(place, place.container):
+        deadline = time.monotonic() + SETTLES
+        while time.monotonic() < deadline:
+            if not _runs(place, place.target.id):
+                message = f"container {place.target.name} ended while {tool} was at it"
+                raise TargetError("target-ended", message, f"docker logs {place.target.name}")
+            if not _runs(place, place.container):
+                break
+            time.sleep(0.1)
+        if status is None or time.monotonic() < deadline:
             message = f"the sidecar was killed while {tool} was at {place.target.name}"
             raise EngineError("sidecar-killed", message, f"does it still run? docker inspect {place.target.name}")
     return status

@@ -174,6 +174,8 @@ class Place:
 
         Raises EngineError: no such program, no shell, connection lost; UsageError: an argument that is not UTF-8.
         """
+        if self.running is not None:
+            self.running.stream.close()
         words = list(argv) if self.lease is None else [self.shell, "-c", LAUNCHER, self.shell, REAPER, STARTER, *argv]
         exec_id = self.engine.exec_create(
             self.container, words, user=self.user, tty=tty, privileged=self.privileged, environment=environment
