@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
+
+from platformdirs import user_config_path
 
 _SHIPPED = Path(__file__).parent / "data" / "tools"
 
 
-def directories(user_directory: Path | None) -> tuple[Path, ...]:
+def user_directory() -> Path:
+    """The folder of the user's own tool files: DEBUGRUN_TOOLS, else in the configuration directory."""
+    override = os.environ.get("DEBUGRUN_TOOLS")
+    return Path(override) if override else user_config_path("debugrun") / "tools"
+
+
+def directories(own: Path | None) -> tuple[Path, ...]:
     """Where tool files are looked up, in order: the user's own first."""
-    return (user_directory, _SHIPPED) if user_directory else (_SHIPPED,)
+    return (own, _SHIPPED) if own else (_SHIPPED,)
 
 
-def names(user_directory: Path | None = None) -> tuple[str, ...]:
+def names(own: Path | None = None) -> tuple[str, ...]:
     """The names of all tools that have a file, sorted; reads no file."""
-    found = {path.stem for folder in directories(user_directory) if folder.is_dir() for path in folder.glob("*.toml")}
+    found = {path.stem for folder in directories(own) if folder.is_dir() for path in folder.glob("*.toml")}
     return tuple(sorted(found))
 
 
-def summary(name: str, user_directory: Path | None = None) -> str:
+def summary(name: str, own: Path | None = None) -> str:
     """What the tool does, from the keys above its file's first table; "" where the file is wrong (`--vet` says how)."""
-    for folder in directories(user_directory):
+    for folder in directories(own):
         path = folder / f"{name}.toml"
         if path.is_file():
             head = path.read_text(encoding="utf-8", errors="replace").partition("\n[")[0]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import enum
 import functools
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from debugrun import __version__, catalog
+from debugrun import CEILING_VARIABLE, __version__, catalog
 from debugrun.errors import EXIT_INTERRUPT
 
 EPILOG = "Exit status as docker run: the tool's own; 125 debugrun failed; 126 refused; 127 no such tool; 130 Ctrl-C."
@@ -25,24 +24,16 @@ debugrun plan perf web              what would be taken, and why; nothing is sta
 """
 
 
-def tool_folder() -> Path:
-    """The folder of the user's own tool files."""
-    from platformdirs import user_config_path  # noqa: PLC0415 - asks the environment: not at import
-
-    override = os.environ.get("DEBUGRUN_TOOLS")
-    return Path(override) if override else user_config_path("debugrun") / "tools"
-
-
 def complete_tools(incomplete: str) -> list[str]:
     """Tool names for the shell."""
-    return [name for name in catalog.names(tool_folder()) if name.startswith(incomplete)]
+    return [name for name in catalog.names(catalog.user_directory()) if name.startswith(incomplete)]
 
 
 def complete_containers(incomplete: str) -> list[str]:
     """Names of running containers for the shell; none when the engine does not answer."""
-    from debugrun import session  # noqa: PLC0415 - the engine's client is asked for here only
+    from debugrun import upkeep  # noqa: PLC0415 - the engine's client is asked for here only
 
-    return [name for name in session.container_names() if name.startswith(incomplete)]
+    return [name for name in upkeep.container_names() if name.startswith(incomplete)]
 
 
 def interruptible(function: Callable[..., None]) -> Callable[..., None]:
@@ -76,7 +67,7 @@ MaxGrant = Annotated[
         "--max-grant",
         metavar="GRANT",
         help="the widest grant to take: none, caps, seccomp, broad, unconfined or privileged",
-        envvar="DEBUGRUN_MAX_GRANT",
+        envvar=CEILING_VARIABLE,
     ),
 ]
 Via = Annotated[str | None, typer.Option("--via", metavar="PLACEMENT", help="sidecar or here (exec in the container)")]
@@ -121,7 +112,7 @@ def run_tool(  # noqa: PLR0913 - each is an option of the command line
         detach_keys=detach_keys,
         tool_file=tool_file,
     )
-    raise typer.Exit(session.run(request, tool_folder()))
+    raise typer.Exit(session.run(request, catalog.user_directory()))
 
 
 @interruptible
@@ -142,7 +133,7 @@ def plan_command(  # noqa: PLR0913 - each is an option of the command line
     as_json: Json = False,
 ) -> None:
     """Show the decision without doing it: what would be taken, what was too narrow and why, the docker line."""
-    from debugrun import session  # noqa: PLC0415 - imports the engine's client
+    from debugrun import showing  # noqa: PLC0415 - imports the engine's client
     from debugrun.request import Request, ceiling  # noqa: PLC0415
 
     request = Request(
@@ -157,7 +148,7 @@ def plan_command(  # noqa: PLR0913 - each is an option of the command line
         image=image,
         tool_file=tool_file,
     )
-    raise typer.Exit(session.show_plan(request, tool_folder(), facts_file=facts, as_json=as_json))
+    raise typer.Exit(showing.show_plan(request, catalog.user_directory(), facts_file=facts, as_json=as_json))
 
 
 @interruptible
@@ -170,11 +161,11 @@ def facts_command(
     as_json: Json = False,
 ) -> None:
     """Show what was observed of the engine, the host, the container and the process; never a secret."""
-    from debugrun import session  # noqa: PLC0415 - imports the engine's client
+    from debugrun import showing  # noqa: PLC0415 - imports the engine's client
     from debugrun.request import Request  # noqa: PLC0415
 
     request = Request(tool="", container=container, pid=pid, host_pid=host_pid, comm=name)
-    session.show_facts(request, as_json=as_json)
+    showing.show_facts(request, as_json=as_json)
 
 
 @interruptible
@@ -188,11 +179,11 @@ def profile_command(  # noqa: PLR0913 - each is an option of the command line
     tool_file: ToolFile = None,
 ) -> None:
     """Print the seccomp profile that a tool needs: the one in force plus the blocked calls, nothing else."""
-    from debugrun import session  # noqa: PLC0415 - imports the engine's client
+    from debugrun import showing  # noqa: PLC0415 - imports the engine's client
     from debugrun.request import Request  # noqa: PLC0415
 
     request = Request(tool=tool, container=container, pid=pid, mode=mode, tool_file=tool_file)
-    session.show_profile(request, tool_folder(), output)
+    showing.show_profile(request, catalog.user_directory(), output)
 
 
 @interruptible
@@ -204,7 +195,9 @@ def tools_command(
     """List the tools that have a data file, with their modes."""
     from debugrun import listing  # noqa: PLC0415 - imports rich
 
-    raise typer.Exit(listing.vet(tool_folder()) if vet else listing.show(tool_folder(), as_json=as_json))
+    raise typer.Exit(
+        listing.vet(catalog.user_directory()) if vet else listing.show(catalog.user_directory(), as_json=as_json)
+    )
 
 
 @interruptible
@@ -213,9 +206,9 @@ def gc_command(
     everything: Annotated[bool, typer.Option("--all", help="also end sessions that are still alive")] = False,
 ) -> None:
     """Remove what a crash left behind, gently: tools are told to detach before their container goes."""
-    from debugrun import session  # noqa: PLC0415 - imports the engine's client
+    from debugrun import upkeep  # noqa: PLC0415 - imports the engine's client
 
-    session.collect(everything=everything)
+    upkeep.collect(everything=everything)
 
 
 class Action(enum.Enum):
@@ -229,10 +222,10 @@ def toolbox_command(
     *, action: Annotated[Action, typer.Argument(help="build: make the image when it is missing")]
 ) -> None:
     """The image that holds the tools, made of Debian packages, with or without a registry."""
-    from debugrun import session  # noqa: PLC0415 - imports the engine's client
+    from debugrun import upkeep  # noqa: PLC0415 - imports the engine's client
 
     del action  # there is one
-    session.make_toolbox(tool_folder())
+    upkeep.make_toolbox(catalog.user_directory())
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 - the shape of a Typer callback
@@ -278,7 +271,7 @@ def application(argv: list[str], *, completing: bool = False) -> typer.Typer:
     app = typer.Typer(name="debugrun", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.callback(help=EXAMPLES, epilog=EPILOG)(_root)
     word = next((each for each in argv if not each.startswith("-")), None)
-    folder = tool_folder()
+    folder = catalog.user_directory()
     if completing and word not in {*VERBS, *ANSWERS, *catalog.names(folder)}:
         word = None  # half a name
     if word is None:
@@ -317,11 +310,3 @@ def _tool_file(argv: list[str]) -> Path | None:
         if word == "--tool-file" and index + 1 < len(argv):
             return Path(argv[index + 1])
     return None
-
-
-def split(argv: list[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Our own words, and those after the first `--`: they are the tool's, untouched."""
-    if "--" not in argv:
-        return argv, ()
-    at = argv.index("--")
-    return argv[:at], tuple(argv[at + 1 :])

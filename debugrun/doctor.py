@@ -236,9 +236,7 @@ def as_json(found: Findings, rows: Mapping[str, Mapping[str, Plan]]) -> str:
             {"name": each.name, "value": each.value, "source": each.source, "state": each.state}
             for each in checks(found)
         ],
-        "tools": {
-            tool: {kind: _cell_json(decision) for kind, decision in row.items()} for tool, row in rows.items()
-        },
+        "tools": {tool: {kind: _cell_json(decision) for kind, decision in row.items()} for tool, row in rows.items()},
         "works": everything_works(rows),
     }
     return json.dumps(envelope, indent=2)

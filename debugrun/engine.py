@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from debugrun import refusals
 from debugrun.errors import EngineError, TargetError, UsageError
 from debugrun.stream import Stream
 
@@ -340,10 +339,14 @@ def _translated(endpoint: Endpoint, doing: str, ref: str = "") -> Iterator[None]
 
     try:
         yield
-    except APIError as error:
-        text = str(error.explanation or error)
-        raise refusals.refused(error.status_code or 0, text, str(endpoint), doing, ref) from error
-    except HTTPError as error:
-        raise refusals.refused(error.response.status_code, error.response.text, str(endpoint), doing, ref) from error
     except (DockerException, RequestException, OSError) as error:
+        from debugrun import refusals  # noqa: PLC0415 - only errors need its texts
+
+        if isinstance(error, APIError):
+            text = str(error.explanation or error)
+            raise refusals.refused(error.status_code or 0, text, str(endpoint), doing, ref) from error
+        if isinstance(error, HTTPError):
+            raise refusals.refused(
+                error.response.status_code, error.response.text, str(endpoint), doing, ref
+            ) from error
         raise refusals.unreachable(error, str(endpoint)) from error

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from debugrun import hostproc, inspection, procfs, programs, scout
+from debugrun import hostproc, inspection, procfs, programs
 from debugrun.errors import DebugrunError, EngineError, TargetError
 from debugrun.facts import ContainerFacts, EngineFacts, Facts, HostFacts, ImageFacts, ProcessFacts
 from debugrun.inspection import Json
@@ -198,6 +198,8 @@ def _by_scout(engine: Engine, container: ContainerFacts, wanted: Wanted, toolbox
     if toolbox_ref is None:
         message = "this engine's /proc can't be read from here, and it has no image to send a scout from"
         raise EngineError("no-scout", message, "debugrun toolbox build")
+    from debugrun import scout  # noqa: PLC0415 - for engines elsewhere
+
     who = scout.identity(container)
     shared = container.pid_mode != ""
     pids = (1, wanted.pid) if wanted.pid is not None and not shared else ()

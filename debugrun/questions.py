@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from debugrun import attempt as attempting
-from debugrun import catalog, dockerline, engine, report, session, tools, why
+from debugrun import catalog, dockerline, engine, report, session, showing, tools, why
 from debugrun.attempt import Attempt
 from debugrun.errors import EXIT_FAILED, EXIT_REFUSED, UsageError
 from debugrun.facts import Facts
@@ -105,7 +105,7 @@ def _tool_of(argv: tuple[str, ...], folder: Path) -> str:
 
 def _facts(request: Request, tool: Tool, facts_file: Path | None) -> Facts:
     if facts_file is not None:
-        return session.read_facts(facts_file)
+        return showing.read_facts(facts_file)
     if not request.container:
         raise UsageError("no-target", "a container or --facts FILE is missing", f"debugrun judge {tool.name} CONTAINER")
     with engine.connect() as connection:

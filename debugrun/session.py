@@ -7,14 +7,10 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-import typer
-
-from debugrun import apply, attach, catalog, engine, gc, judge, observe, report, seccomp, tools
+from debugrun import apply, attach, engine, judge, observe, report, seccomp, tools
 from debugrun.command import Filling, tool_argv
-from debugrun.errors import EXIT_REFUSED, DebugrunError, RefusedError, UsageError
-from debugrun.facts import Facts, FactsError
-from debugrun.facts import dump as dump_facts
-from debugrun.facts import load as load_facts
+from debugrun.errors import RefusedError
+from debugrun.facts import Facts
 from debugrun.grants import Option, Verdict
 from debugrun.plan import Plan, plan
 from debugrun.request import Request
@@ -118,95 +114,13 @@ def invocations(request: Request, decision: Plan, option: Option) -> list[attach
     return [first, *(attach.Invocation(argv=argv, tool=tool.name) for argv in then)]
 
 
-def show_plan(request: Request, folder: Path, *, facts_file: Path | None, as_json: bool) -> int:
-    """Print the decision; 126 when nothing within the ceiling works."""
-    tool, mode = find_tool(request, folder)
-    if facts_file is not None:
-        facts = read_facts(facts_file)
-    elif request.container:
-        with engine.connect() as connection:
-            facts = look(connection, request, tool)
-    else:
-        raise UsageError("no-target", "a container or --facts FILE is missing", f"debugrun plan {tool.name} CONTAINER")
-    decision = plan(tool, mode, facts, request.ceiling)
-    print(report.plan_json(decision) if as_json else report.plan_text(decision))
-    return EXIT_REFUSED if decision.option is None else 0
-
-
-def read_facts(path: Path) -> Facts:
-    """Facts that were saved. Raises UsageError naming the file and the key."""
-    try:
-        return load_facts(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, FactsError) as error:
-        hint = "debugrun facts CONTAINER --json writes one"
-        raise UsageError("bad-facts", f"{path}: {error}", hint) from error
-
-
-def show_facts(request: Request, *, as_json: bool) -> None:
-    """Print what was observed."""
-    with engine.connect() as connection:
-        facts = look(connection, request, None)
-    print(dump_facts(facts) if as_json else report.facts_text(facts))
-
-
-def show_profile(request: Request, folder: Path, output: Path | None) -> None:
-    """Print the profile of the narrowest option that needs one, or write it with mode 0600.
-
-    Raises RefusedError: the tool needs none here, or the default profile of the engine is not known.
-    """
-    tool, mode = find_tool(request, folder)
-    with engine.connect() as connection:
-        facts = look(connection, request, tool)
-    options = plan(tool, mode, facts, request.ceiling).options
-    text = next((text for option in options if (text := profile_json(option, facts))), None)
-    if text is None:
-        message = f"the filter in force blocks nothing that {tool.name} {mode.name} needs, or is not known"
-        raise RefusedError("no-profile", message, f"debugrun plan {tool.name} {facts.container.name}")
-    if output is None:
-        print(text)
-        return
-    output.touch(mode=0o600)
-    output.write_text(text + "\n", encoding="utf-8")
-
-
-def make_toolbox(folder: Path) -> None:
-    """Make the toolbox image, showing what goes on."""
-    from rich.console import Console  # noqa: PLC0415 - not on the way of a tool
-
-    from debugrun import toolbox  # noqa: PLC0415 - the same
-
-    console = Console(stderr=True)
-    recipe = toolbox.recipe(tools.load(name, folder) for name in catalog.names(folder))
-    with engine.connect() as connection, console.status("toolbox") as status:
-        print(toolbox.build(connection.client, recipe, status.update))
-
-
-def collect(*, everything: bool) -> None:
-    """Remove what a crash left; say what went and what stays."""
-    with engine.connect() as connection:
-        gone = gc.collect(connection, everything=everything)
-        left = gc.leftovers(connection)
-    for each in gone:
-        print(f"removed {each.name}")
-    for each in left:
-        if each.id not in {other.id for other in gone}:
-            print(f"in use: {each.name}, {each.age:.0f} s old; debugrun gc --all ends it too", file=sys.stderr)
-
-
 def pick(rows: Sequence[Row]) -> int:
     """Let a person choose a process; its PID."""
+    import typer  # noqa: PLC0415 - loaded already unless the command line was a plain one
+
     for number, row in enumerate(rows, start=1):
         print(f"  {number}) {row.line()}", file=sys.stderr)
     while True:
         number = int(typer.prompt("which process", type=int, err=True))
         if 1 <= number <= len(rows):
             return rows[number - 1].pid
-
-
-def container_names() -> list[str]:
-    """Names of running containers; none when the engine does not answer (a shell is completing)."""
-    try:
-        with engine.connect(timeout=2) as connection:
-            return list(connection.container_names())
-    except DebugrunError:
-        return []

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from debugrun import cli
+from debugrun import catalog, cli
 from debugrun.cli import Comm, HostPid, Json, MaxGrant, ModeName, Pid, ToolFile, interruptible
 
 OptionalTool = Annotated[
@@ -77,7 +77,7 @@ def judge(  # noqa: PLR0913 - each is an option of the command line
         request=Request(
             tool=tool, container=container, pid=pid, host_pid=host_pid, comm=name, mode=mode, tool_file=tool_file
         ),
-        folder=cli.tool_folder(),
+        folder=catalog.user_directory(),
         facts_file=facts,
         pasted=ctx.obj or (),
         attempt=with_seccomp(attempt, seccomp),
@@ -122,7 +122,7 @@ def why(  # noqa: PLR0913 - each is an option of the command line
             tool_file=tool_file,
             ceiling=ceiling(max_grant, None),
         ),
-        folder=cli.tool_folder(),
+        folder=catalog.user_directory(),
         facts_file=facts,
         pasted=ctx.obj or (),
     )
@@ -155,7 +155,7 @@ def syscalls(
     from debugrun import syscalls as listing  # noqa: PLC0415 - reads the profiles
 
     shown = listing.show(
-        name, blocked=blocked, tool=tool, named_engine=engine, folder=cli.tool_folder(), as_json=as_json
+        name, blocked=blocked, tool=tool, named_engine=engine, folder=catalog.user_directory(), as_json=as_json
     )
     raise typer.Exit(shown)
 
@@ -181,4 +181,4 @@ def doctor(
     from debugrun import checkup  # noqa: PLC0415 - imports the engine's client
     from debugrun.request import ceiling  # noqa: PLC0415
 
-    raise typer.Exit(checkup.run(container, ceiling(max_grant, None), cli.tool_folder(), as_json=as_json))
+    raise typer.Exit(checkup.run(container, ceiling(max_grant, None), catalog.user_directory(), as_json=as_json))

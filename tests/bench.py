@@ -75,7 +75,8 @@ def main() -> None:
         else:
             print("no docker command line tool, so no (a) and (b); try: apt-get install docker.io (or docker-cli)")
         if os.geteuid() == 0 and shutil.which("gdb"):
-            pid = str(bare.attrs["State"]["Pid"] or docker.from_env().containers.get(bare.id).attrs["State"]["Pid"])
+            bare.reload()
+            pid = str(bare.attrs["State"]["Pid"])
             floor = ["nsenter", "-t", pid, "-p", "gdb", "-iex", f"set sysroot /proc/{pid}/root", "-p", pid, *BACKTRACE]
             pair("(c) nsenter with the host's gdb, the floor", ours, floor, "#0", runs)
         else:

@@ -5,11 +5,16 @@ Pure: nothing here talks to an engine or a kernel.
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING
+
 from debugrun.seccomp.defaults import default_profile, runtime_of
 from debugrun.seccomp.evaluate import evaluate
 from debugrun.seccomp.model import ArgMatch, Filter, Outcome, Profile, ProfileError, Rule, Runtime, SyscallNeed
-from debugrun.seccomp.parse import dump_profile, parse_profile
-from debugrun.seccomp.widen import widen
+
+if TYPE_CHECKING:
+    from debugrun.seccomp.parse import dump_profile, parse_profile
+    from debugrun.seccomp.widening import widen
 
 __all__ = [
     "ArgMatch",
@@ -27,3 +32,14 @@ __all__ = [
     "runtime_of",
     "widen",
 ]
+
+# Most decisions neither read nor write a profile.
+_LATER = {"dump_profile": "parse", "parse_profile": "parse", "widen": "widening"}
+
+
+def __getattr__(name: str) -> object:
+    """The functions of the modules that are loaded when they are first used."""
+    if name not in _LATER:
+        raise AttributeError(name)
+    found: object = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    return found

@@ -1,0 +1,63 @@
+"""Verbs that show and do nothing to the target: the plan, the facts, the profile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from debugrun import engine, report
+from debugrun.errors import EXIT_REFUSED, RefusedError, UsageError
+from debugrun.facts import Facts, FactsError, dump, load
+from debugrun.plan import plan
+from debugrun.request import Request
+from debugrun.session import find_tool, look, profile_json
+
+
+def show_plan(request: Request, folder: Path, *, facts_file: Path | None, as_json: bool) -> int:
+    """Print the decision; 126 when nothing within the ceiling works."""
+    tool, mode = find_tool(request, folder)
+    if facts_file is not None:
+        facts = read_facts(facts_file)
+    elif request.container:
+        with engine.connect() as connection:
+            facts = look(connection, request, tool)
+    else:
+        raise UsageError("no-target", "a container or --facts FILE is missing", f"debugrun plan {tool.name} CONTAINER")
+    decision = plan(tool, mode, facts, request.ceiling)
+    print(report.plan_json(decision) if as_json else report.plan_text(decision))
+    return EXIT_REFUSED if decision.option is None else 0
+
+
+def read_facts(path: Path) -> Facts:
+    """Facts that were saved. Raises UsageError naming the file and the key."""
+    try:
+        return load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, FactsError) as error:
+        hint = "debugrun facts CONTAINER --json writes one"
+        raise UsageError("bad-facts", f"{path}: {error}", hint) from error
+
+
+def show_facts(request: Request, *, as_json: bool) -> None:
+    """Print what was observed."""
+    with engine.connect() as connection:
+        facts = look(connection, request, None)
+    print(dump(facts) if as_json else report.facts_text(facts))
+
+
+def show_profile(request: Request, folder: Path, output: Path | None) -> None:
+    """Print the profile of the narrowest option that needs one, or write it with mode 0600.
+
+    Raises RefusedError: the tool needs none here, or the default profile of the engine is not known.
+    """
+    tool, mode = find_tool(request, folder)
+    with engine.connect() as connection:
+        facts = look(connection, request, tool)
+    options = plan(tool, mode, facts, request.ceiling).options
+    text = next((text for option in options if (text := profile_json(option, facts))), None)
+    if text is None:
+        message = f"the filter in force blocks nothing that {tool.name} {mode.name} needs, or is not known"
+        raise RefusedError("no-profile", message, f"debugrun plan {tool.name} {facts.container.name}")
+    if output is None:
+        print(text)
+        return
+    output.touch(mode=0o600)
+    output.write_text(text + "\n", encoding="utf-8")

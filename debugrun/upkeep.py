@@ -1,0 +1,42 @@
+"""Verbs about what is ours on an engine: the toolbox image, leftovers, the names that a shell completes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from debugrun import catalog, engine, gc, tools
+from debugrun.errors import DebugrunError
+
+
+def make_toolbox(folder: Path) -> None:
+    """Make the toolbox image, showing what goes on."""
+    from rich.console import Console  # noqa: PLC0415 - not on the way of a tool
+
+    from debugrun import toolbox  # noqa: PLC0415 - the same
+
+    console = Console(stderr=True)
+    recipe = toolbox.recipe(tools.load(name, folder) for name in catalog.names(folder))
+    with engine.connect() as connection, console.status("toolbox") as status:
+        print(toolbox.build(connection.client, recipe, status.update))
+
+
+def collect(*, everything: bool) -> None:
+    """Remove what a crash left; say what went and what stays."""
+    with engine.connect() as connection:
+        gone = gc.collect(connection, everything=everything)
+        left = gc.leftovers(connection)
+    for each in gone:
+        print(f"removed {each.name}")
+    for each in left:
+        if each.id not in {other.id for other in gone}:
+            print(f"in use: {each.name}, {each.age:.0f} s old; debugrun gc --all ends it too", file=sys.stderr)
+
+
+def container_names() -> list[str]:
+    """Names of running containers; none when the engine does not answer (a shell is completing)."""
+    try:
+        with engine.connect(timeout=2) as connection:
+            return list(connection.container_names())
+    except DebugrunError:
+        return []
