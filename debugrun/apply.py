@@ -7,10 +7,10 @@ lease ends, the container does, and the engine removes it. `here`, the lease is 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from types import FrameType
 
@@ -83,7 +83,7 @@ def _described(
     if option.image is None:
         raise EngineError("no-toolbox", "no image for the sidecar", "make toolbox, or name one with --image")
     return Sidecar(
-        name=f"debugrun-{labels[LABEL_TOOL]}-{uuid.uuid4().hex[:10]}",
+        name=f"debugrun-{labels[LABEL_TOOL]}-{os.urandom(5).hex()}",
         target=target.id,
         image=option.image,
         command=script,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 
 from debugrun import symbols
@@ -55,6 +54,8 @@ def copy_path(tool: Tool, option: Option) -> str:
 
 def docker_line(option: Option, tool: Tool, mode: Mode, facts: Facts) -> str:
     """The equivalent `docker run` or `docker exec` line, quoted for a POSIX shell."""
+    import shlex  # noqa: PLC0415 - nobody reads the line while a tool is started
+
     filling = Filling(option=option, tool=tool, mode=mode, pid=facts.process.pid, prelude=False)
     argv = tool_argv(mode.command, filling)
     terminal = "-it" if mode.prompt else "-i"

@@ -271,8 +271,8 @@ class Engine:
             self._client.remove_container(container, force=force, v=True)
 
 
-# A sequence that no terminal sends. The engine would take its own default, ctrl-p,ctrl-q, out of what the user
-# types and hold back each lone ctrl-p, which readline uses; ours are looked for on this side.
+# No terminal sends this. The engine's own default, ctrl-p,ctrl-q, would take keys out of what the user types and hold
+# back each lone ctrl-p, which readline uses; ours are looked for on this side.
 NO_DETACH_KEYS = "ctrl-^,ctrl-^,ctrl-^,ctrl-^,ctrl-^,ctrl-^,ctrl-^,ctrl-^"
 
 
@@ -343,10 +343,9 @@ def _translated(endpoint: Endpoint, doing: str, ref: str = "") -> Iterator[None]
         from debugrun import refusals  # noqa: PLC0415 - only errors need its texts
 
         if isinstance(error, APIError):
-            text = str(error.explanation or error)
-            raise refusals.refused(error.status_code or 0, text, str(endpoint), doing, ref) from error
-        if isinstance(error, HTTPError):
-            raise refusals.refused(
-                error.response.status_code, error.response.text, str(endpoint), doing, ref
-            ) from error
-        raise refusals.unreachable(error, str(endpoint)) from error
+            status, text = error.status_code or 0, str(error.explanation or error)
+        elif isinstance(error, HTTPError):
+            status, text = error.response.status_code, error.response.text
+        else:
+            raise refusals.unreachable(error, str(endpoint)) from error
+        raise refusals.refused(status, text, str(endpoint), doing, ref) from error

@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from debugrun import refusals
 from debugrun.engine import Engine
 from debugrun.errors import DebugrunError, EngineError
 from debugrun.facts import ContainerFacts
@@ -107,6 +106,8 @@ class Running:
             if found := IDENTITY.fullmatch(text):
                 return int(found[1]), int(found[2])
         said = text.decode(errors="replace").strip() or "its shell said nothing"
+        from debugrun import refusals  # noqa: PLC0415 - only errors need its texts
+
         raise refusals.refused(self.status() or 126, said, "the engine", "run a command in the container", "")
 
     def go(self) -> None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 from debugrun import judge as judging
 from debugrun import kernel
-from debugrun.command import docker_line
 from debugrun.facts import Facts
 from debugrun.grants import BROAD_CAPABILITIES, Ceiling, Grant, Layer, Option, Placement, Verdict
 from debugrun.tools import Mode, Tool
@@ -63,10 +62,17 @@ class Plan:
         return replace(self, options=options, chosen=_choose(options, self.ceiling))
 
 
-def plan(tool: Tool, mode: Mode, facts: Facts, ceiling: Ceiling) -> Plan:
-    """The plan for one tool, mode and target. Wider options than the chosen one show what they would cost."""
+def plan(tool: Tool, mode: Mode, facts: Facts, ceiling: Ceiling, *, lines: bool = True) -> Plan:
+    """The plan for one tool, mode and target. Wider options than the chosen one show what they would cost.
+
+    `lines=False` leaves out the docker line of each option, which nobody reads while a tool is started.
+    """
     found = list(dict.fromkeys(itertools.chain(_sidecars(tool, mode, facts), _here(tool, mode, facts))))
     options = tuple(_by_cost(found, facts))
+    if lines:
+        from debugrun.command import docker_line  # noqa: PLC0415 - see above
+
+        options = tuple(replace(option, command=docker_line(option, tool, mode, facts)) for option in options)
     return Plan(tool=tool, mode=mode, facts=facts, ceiling=ceiling, options=options, chosen=_choose(options, ceiling))
 
 
@@ -82,10 +88,10 @@ def _choose(options: tuple[Option, ...], ceiling: Ceiling) -> int | None:
     return None
 
 
-def _judged(option: Option, tool: Tool, mode: Mode, facts: Facts) -> Option:
-    """The option with its verdict, grant, losses and docker line filled in."""
+def _judged(option: Option, mode: Mode, facts: Facts) -> Option:
+    """The option with its verdict, grant and losses filled in."""
     verdict, gates, refused = judging.judge(option, mode, facts)
-    option = replace(
+    return replace(
         option,
         grant=grant_of(option, facts),
         verdict=verdict,
@@ -93,7 +99,6 @@ def _judged(option: Option, tool: Tool, mode: Mode, facts: Facts) -> Option:
         lost=option.lost + tuple(need.lost for need in refused),
         tool_args=next((need.workaround for need in refused if need.workaround), ()),
     )
-    return replace(option, command=docker_line(option, tool, mode, facts))
 
 
 def grant_of(option: Option, facts: Facts) -> Grant:
@@ -154,7 +159,7 @@ def _sidecars(tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:
                 if option.seccomp != "unconfined" or option.verdict is not Verdict.CLOSED:
                     yield option
     everything = replace(base, user="0:0", privileged=True, cap_drop=(), no_new_privileges=False, apparmor=None)
-    yield _judged(everything, tool, mode, facts)
+    yield _judged(everything, mode, facts)
 
 
 def _users(base: Option, mode: Mode, facts: Facts) -> tuple[str, ...]:
@@ -208,7 +213,7 @@ def _least(base: Option, tool: Tool, mode: Mode, facts: Facts) -> Iterator[Optio
             yield from own_first
             return
         for capabilities in dict.fromkeys([(), tuple(sorted(own))]):
-            option = _judged(_given(base, capabilities, facts), tool, mode, facts)
+            option = _judged(_given(base, capabilities, facts), mode, facts)
             yield option
             if option.verdict is Verdict.OPEN:
                 return
@@ -227,7 +232,7 @@ def _opening(base: Option, names: tuple[str, ...], tool: Tool, mode: Mode, facts
         for chosen in itertools.combinations(names, size):
             if not _carried(base, chosen, tool, facts):
                 continue
-            option = _judged(_given(base, tuple(sorted(chosen)), facts), tool, mode, facts)
+            option = _judged(_given(base, tuple(sorted(chosen)), facts), mode, facts)
             if option.verdict is Verdict.OPEN:
                 return [*unsure, option]
             if option.verdict is Verdict.UNKNOWN and not unsure:
@@ -273,8 +278,8 @@ def _here(tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:
         lost=_memory_warning(facts),
     )
     for user in dict.fromkeys((base.user, "0:0")):
-        yield _judged(replace(base, user=user), tool, mode, facts)
-    yield _judged(replace(base, user="0:0", privileged=True), tool, mode, facts)
+        yield _judged(replace(base, user=user), mode, facts)
+    yield _judged(replace(base, user="0:0", privileged=True), mode, facts)
 
 
 def _memory_warning(facts: Facts) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import sys
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def run(request: Request, folder: Path) -> int:
     tool, mode = find_tool(request, folder)
     with engine.connect() as connection:
         facts = look(connection, request, tool)
-        decision = plan(tool, mode, facts, request.ceiling)
+        decision = plan(tool, mode, facts, request.ceiling, lines=False)
         while (option := decision.option) is not None:
             print(report.announce(decision), file=sys.stderr)
             result = attempt(connection, request, decision, option)
@@ -63,7 +63,7 @@ def attempt(connection: engine.Engine, request: Request, decision: Plan, option:
         connection,
         option,
         decision.facts.container,
-        session=uuid.uuid4().hex[:12],
+        session=os.urandom(6).hex(),
         tool=tool.name,
         breakpoints=tool.breakpoints,
         stop_signal=tool.stop_signal,
