@@ -342,10 +342,8 @@ def _translated(endpoint: Endpoint, doing: str, ref: str = "") -> Iterator[None]
     except (DockerException, RequestException, OSError) as error:
         from debugrun import refusals  # noqa: PLC0415 - only errors need its texts
 
-        if isinstance(error, APIError):
-            status, text = error.status_code or 0, str(error.explanation or error)
-        elif isinstance(error, HTTPError):
-            status, text = error.response.status_code, error.response.text
-        else:
+        if not isinstance(error, HTTPError):  # APIError is one
             raise refusals.unreachable(error, str(endpoint)) from error
+        text = str(error.explanation or error) if isinstance(error, APIError) else error.response.text
+        status = 0 if error.response is None else error.response.status_code
         raise refusals.refused(status, text, str(endpoint), doing, ref) from error
