@@ -68,8 +68,7 @@ MEMORY = "warning: opening /proc/PID/mem file for lwp 1.1 failed: Permission den
 ASLR = "warning: Error disabling address space randomization: Operation not permitted"
 PERF_SECCOMP = "Error:\nNo permission to enable cpu-clock event."
 PERF_PARANOID = (
-    "Access to performance monitoring and observability operations is limited.\n"
-    "perf_event_paranoid setting is 3:"
+    "Access to performance monitoring and observability operations is limited.\nperf_event_paranoid setting is 3:"
 )
 APPARMOR = {"engine": {"apparmor": True}, "container": {"apparmor": "unconfined"}}
 NO_SUCH_CAP = 'docker: Error response from daemon: invalid CapAdd: unknown capability: "CAP_PERFMON".'
@@ -103,16 +102,18 @@ OLD = {"engine": {"version": "20.10.24", "capabilities": ["SYS_PTRACE", "SYS_ADM
         ("eu-stack", {"process": {"dumpable": False}}, "dwfl_linux_proc_report pid 1: x", "ptrace: PID 1 is not"),
         ("rr", {}, "errno: EPERM) Failed to initialize counter", "seccomp: the default profile"),
         ("bpftrace", {}, "ERROR: failed to load program: Operation not permitted", "seccomp: the default"),
-        ("tcpdump", {"process": UID_1000, "container": {"tools": [["tcpdump", "/t"]], "user": "1000:1000"}},
-         "tcpdump: any: You don't have permission to perform this capture on that device", "dac: needs NET_RAW"),
+        (
+            "tcpdump",
+            {"process": UID_1000, "container": {"tools": [["tcpdump", "/t"]], "user": "1000:1000"}},
+            "tcpdump: any: You don't have permission to perform this capture on that device",
+            "dac: needs NET_RAW",
+        ),
         ("unshare", {}, "unshare: unshare failed: Operation not permitted", "seccomp: the default"),
         ("gdb", {}, 'exec failed: exec: "gdb": executable file not found in $PATH', "engine: web holds no gdb"),
         ("gdb", OLD, NO_CAPS, "engine: the daemon lacks SYS_RESOURCE, and Docker 20.10.24 asks for all"),
     ],
 )
-def test_a_pasted_error_is_decided_by_the_facts(
-    tool: str, facts: Mapping[str, object], error: str, cause: str
-) -> None:
+def test_a_pasted_error_is_decided_by_the_facts(tool: str, facts: Mapping[str, object], error: str, cause: str) -> None:
     found = diagnose(tool, facts, error)
     assert found.cause is not None
     assert f"{found.cause.layer.value}: {found.cause.fact}".startswith(cause)
