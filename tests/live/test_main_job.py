@@ -22,6 +22,8 @@ from debugrun.request import Request
 pytestmark = pytest.mark.live
 
 NATIVE = ("root", "u1000", "hard", "rootcap", "undump", "undump1000", "static", "musl", "owngdb")
+# A static program makes no library calls; of musl's loader ltrace takes a path that is the target's for its own.
+DYNAMIC = tuple(name for name in NATIVE if name not in {"static", "musl"})
 # gdb must be able to signal its target, or it can't stop it again: one backtrace alone would not show that.
 SIGNAL = "python import os; os.kill(1, 0); print('may signal')"
 
@@ -43,9 +45,9 @@ WORK = (
     Work(tool="strace", duration=1, shows=(b"nanosleep",)),
     Work(tool="perf", mode="stat", duration=1, shows=(b"seconds time elapsed",)),
     Work(tool="gdbserver", duration=1, shows=(b"Attached; pid = 1",)),
-    Work(tool="ltrace", duration=1, shows=(b"(",), names=("root", "u1000", "hard", "rootcap", "undump", "undump1000")),
+    Work(tool="ltrace", duration=1, shows=(b"(",), names=DYNAMIC),
     Work(tool="py-spy", shows=(b"Thread",), names=("python",)),
-    Work(tool="tcpdump", duration=1, shows=(b"listening on any",), names=("root", "u1000", "hard")),
+    Work(tool="tcpdump", duration=1, shows=(b"listening on any",)),
 )
 CASES = [pytest.param(work, name, id=f"{work.tool}-{name}") for work in WORK for name in work.names]
 
