@@ -9,7 +9,7 @@ from pathlib import Path
 
 from debugrun import apply, attach, engine, judge, observe, report, seccomp, tools
 from debugrun.command import Filling, tool_argv
-from debugrun.errors import RefusedError
+from debugrun.errors import EXIT_REFUSED, RefusedError
 from debugrun.facts import Facts
 from debugrun.grants import Option, Verdict
 from debugrun.plan import Plan, plan
@@ -29,11 +29,23 @@ def run(request: Request, folder: Path) -> int:
         while (option := decision.option) is not None:
             print(report.announce(decision), file=sys.stderr)
             result = attempt(connection, request, decision, option)
-            if result.refuted is None:
-                return result.status
+            if result.refuted is None or result.output_seen:
+                return settled(result)
             print(f"debugrun: refused: {result.refuted.text}", file=sys.stderr)
             decision = decision.refute(result.refuted.layer, result.refuted.text)
     raise RefusedError("refused", *report.refusal(decision))
+
+
+def settled(result: attach.Result) -> int:
+    """The exit status of a try that the user has seen.
+
+    A failure text in it is no reason to take more, since a command of the user's may have brought it; but where a tool
+    says no and ends with 0 (gdb does), a script must not go on.
+    """
+    if result.refuted is None or result.status != 0 or sys.stdout.isatty():
+        return result.status
+    print(f"debugrun: the tool was refused: {result.refuted.text}", file=sys.stderr)
+    return EXIT_REFUSED
 
 
 def find_tool(request: Request, folder: Path) -> tuple[Tool, Mode]:

@@ -145,3 +145,11 @@ def test_a_seccomp_profile_is_written_for_its_owner_only(debugrun: Run, target: 
     debugrun("profile", "perf", target("u1000"), "-o", str(path), status=0)
     assert path.stat().st_mode & 0o777 == 0o600
     assert "perf_event_open" in path.read_text()
+
+
+def test_an_error_of_the_users_own_command_takes_no_more(debugrun: Run, target: Target, toolbox: str) -> None:
+    assert toolbox
+    done = debugrun("gdb", target("u1000"), "--", "-batch", "-ex", "x/1x 0", "-ex", "bt")
+    assert "Cannot access memory at address 0x0" in done.stderr
+    assert done.stderr.count("debugrun: sidecar as") == 1
+    assert "refused" not in done.stderr
