@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,11 @@ from tests.host.state import HostError
 Completed = subprocess.CompletedProcess[str]
 SERVICE = "com.docker.compose.service"
 PROJECT = "com.docker.compose.project"
+
+# Started by nohup or in the background of a script we inherit ignored signals, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
+    signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
