@@ -172,8 +172,8 @@ class Case:
 
 
 def every(grants: tuple[Given, ...], *works: Work, part: int | None = None) -> tuple[Trial, ...]:
-    """Each grant with all of the tools; `part` 0 or 1 takes one half of the grants."""
-    return tuple(Trial(given=given, works=works) for given in (grants if part is None else grants[part::2]))
+    """Each grant with all of the tools; `part` 0, 1 or 2 takes every third grant."""
+    return tuple(Trial(given=given, works=works) for given in (grants if part is None else grants[part::3]))
 
 
 def native(*tracers: Work, part: int | None = None) -> tuple[Trial, ...]:
@@ -185,21 +185,21 @@ def native(*tracers: Work, part: int | None = None) -> tuple[Trial, ...]:
     )
 
 
-# All grants on the three kinds of target that differ most; on the others the one or the other half.
+# All grants on the three kinds of target that differ most; on the others every third.
 CASES = {
     "root": Case(service="root", trials=(*native(LTRACE), *every(SCARCE, GDB, PERF), *every(CAPTURING, TCPDUMP))),
     "u1000": Case(service="u1000", trials=(*native(LTRACE), *every(CAPTURING, TCPDUMP, part=0))),
     "undump1000": Case(service="undump1000", trials=native(LTRACE)),
     "hard": Case(service="hard", trials=(*native(LTRACE, part=0), *every(CAPTURING, TCPDUMP, part=1))),
     "rootcap": Case(service="rootcap", trials=native(LTRACE, part=1)),
-    "rootnocaps": Case(service="rootnocaps", trials=native(LTRACE, part=0)),
-    "undump": Case(service="undump", trials=native(LTRACE, part=1)),
-    "static": Case(service="static", trials=native(part=0)),
-    "musl": Case(service="musl", trials=native(part=1)),
+    "rootnocaps": Case(service="rootnocaps", trials=native(LTRACE, part=2)),
+    "undump": Case(service="undump", trials=native(LTRACE, part=0)),
+    "static": Case(service="static", trials=native(part=1)),
+    "musl": Case(service="musl", trials=native(part=2)),
     "owngdb": Case(service="owngdb", trials=(*native(part=0), *every(IN_PLACE, GDB, STRACE))),
     "owngdb1000": Case(service="owngdb1000", trials=(*native(part=1), *every(IN_PLACE, GDB, STRACE))),
-    "multiuid": Case(service="multiuid", trials=native(part=0), comm="supervisor"),
-    "multiuid-child": Case(service="multiuid", trials=native(part=1), comm="worker"),
+    "multiuid": Case(service="multiuid", trials=native(part=2), comm="supervisor"),
+    "multiuid-child": Case(service="multiuid", trials=native(part=0), comm="worker"),
     "python": Case(service="python", trials=every(TRACING, PY_SPY)),
 }
 

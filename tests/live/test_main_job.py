@@ -44,7 +44,7 @@ WORK = (
     Work(tool="gdb", args=("-batch", "-ex", "bt", "-ex", SIGNAL), shows=(b"#0 ", b"may signal")),
     Work(tool="strace", duration=1, shows=(b"nanosleep",)),
     Work(tool="perf", mode="stat", duration=1, shows=(b"seconds time elapsed",)),
-    Work(tool="gdbserver", duration=1, shows=(b"Attached; pid = 1",)),
+    Work(tool="gdbserver", duration=1, shows=(b"Remote debugging using stdio",)),
     Work(tool="ltrace", duration=1, shows=(b"(",), names=DYNAMIC),
     Work(tool="py-spy", shows=(b"Thread",), names=("python",)),
     Work(tool="tcpdump", duration=1, shows=(b"listening on any",)),
