@@ -77,7 +77,8 @@ def main() -> None:
         if os.geteuid() == 0 and shutil.which("gdb"):
             bare.reload()
             pid = str(bare.attrs["State"]["Pid"])
-            floor = ["nsenter", "-t", pid, "-p", "gdb", "-iex", f"set sysroot /proc/{pid}/root", "-p", pid, *BACKTRACE]
+            # Not its PID namespace: gdb reads /proc, which is the host's.
+            floor = ["nsenter", "-t", pid, "-n", "gdb", "-iex", f"set sysroot /proc/{pid}/root", "-p", pid, *BACKTRACE]
             pair("(c) nsenter with the host's gdb, the floor", ours, floor, "#0", runs)
         else:
             print("no (c): it needs root and a gdb on the host; try: apt-get install gdb")
