@@ -38,7 +38,7 @@ exec 9>&2 2>/dev/null
 (exec 2>&9 9>&- && exec "$0" -c "$starter" debugrun "$@")
 status=$?
 tries=0
-while [ $tries -lt 2000 ] && read -r children <"/proc/$PPID/task/$PPID/children" && [ "$children" != $$ ]; do
+while [ $tries -lt 20000 ] && read -r children <"/proc/$PPID/task/$PPID/children" && [ "$children" != $$ ]; do
     tries=$((tries + 1))
 done
 exit $status

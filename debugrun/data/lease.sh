@@ -55,6 +55,12 @@ end() {
         [ "$patience" -gt 0 ] && [ "$waited" -gt "$patience" ] && exit 1
         pause
     done
+    # Its parent is the reaper, below tini: what the tool orphaned must be taken in before we, and they, go.
+    waited=0
+    while [ "${reaper:-0}" -gt 1 ] && [ $waited -lt 3 ] && kill -0 "$reaper" 2>/dev/null; do
+        waited=$((waited + 1))
+        pause
+    done
     exit 0
 }
 
@@ -74,7 +80,8 @@ while read -r $limit line; do
     case $line in
     tool\ *)
         line=${line#tool }
-        tool=${line% *} start=${line#* }
+        tool=${line% *} start=${line#* } reaper=0
+        read -r stat <"/proc/$tool/stat" && set -- ${stat##*) } && reaper=$2
         ;;
     int) send INT ;;
     hup) send HUP ;;
