@@ -81,7 +81,11 @@ while read -r $limit line; do
     tool\ *)
         line=${line#tool }
         tool=${line% *} start=${line#* } reaper=0
-        read -r stat <"/proc/$tool/stat" && set -- ${stat##*) } && reaper=$2
+        {
+            read -r stat <"/proc/$tool/stat" && set -- ${stat##*) } && parent=$2 &&
+                read -r stat <"/proc/$parent/stat" && set -- ${stat##*) } &&
+                read -r name <"/proc/$2/comm" && [ "$name" = tini ] && reaper=$parent
+        } 2>/dev/null
         ;;
     int) send INT ;;
     hup) send HUP ;;
