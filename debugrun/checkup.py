@@ -100,17 +100,10 @@ def _locally(found: Findings, peer: int) -> Findings:
     facts: EngineFacts = replace(found.engine, local=True)
     if reading is not None and daemon:
         facts = replace(facts, capabilities=procfs.names(reading.status.bounding))
-    host = HostFacts(
-        yama_ptrace_scope=hostproc.yama_ptrace_scope(),
-        perf_event_paranoid=hostproc.sysctl("kernel/perf_event_paranoid"),
-        unprivileged_bpf_disabled=hostproc.sysctl("kernel/unprivileged_bpf_disabled"),
-        kptr_restrict=hostproc.sysctl("kernel/kptr_restrict"),
-        dmesg_restrict=hostproc.sysctl("kernel/dmesg_restrict"),
-    )
     return replace(
         found,
         engine=facts,
-        host=host,
+        host=hostproc.host_facts(),
         daemon=f"{reading.status.comm} (PID {peer})" if reading is not None and daemon else None,
         config=_kernel_config(facts.kernel),
         lsms=_lsms(),

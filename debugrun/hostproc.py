@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from debugrun import procfs
+from debugrun.facts import HostFacts
 from debugrun.procfs import Reading
 from debugrun.selection import SHELLS
 
@@ -42,6 +43,17 @@ def yama_ptrace_scope() -> int | None:
     scope = sysctl("kernel/yama/ptrace_scope")
     absent = not os.path.lexists(f"{PROC}/sys/kernel/yama") and bool(text_of("sys/kernel/osrelease"))
     return 0 if scope is None and absent else scope
+
+
+def host_facts() -> HostFacts:
+    """The kernel settings of this machine."""
+    return HostFacts(
+        yama_ptrace_scope=yama_ptrace_scope(),
+        perf_event_paranoid=sysctl("kernel/perf_event_paranoid"),
+        unprivileged_bpf_disabled=sysctl("kernel/unprivileged_bpf_disabled"),
+        kptr_restrict=sysctl("kernel/kptr_restrict"),
+        dmesg_restrict=sysctl("kernel/dmesg_restrict"),
+    )
 
 
 def number(text: str) -> int | None:

@@ -172,19 +172,12 @@ def _locally(container: ContainerFacts, wanted: Wanted) -> _Seen:
         readings = [main]
     else:
         readings = hostproc.members(main, container.id)
-    host = HostFacts(
-        yama_ptrace_scope=hostproc.yama_ptrace_scope(),
-        perf_event_paranoid=hostproc.sysctl("kernel/perf_event_paranoid"),
-        unprivileged_bpf_disabled=hostproc.sysctl("kernel/unprivileged_bpf_disabled"),
-        kptr_restrict=hostproc.sysctl("kernel/kptr_restrict"),
-        dmesg_restrict=hostproc.sysctl("kernel/dmesg_restrict"),
-    )
     return _Seen(
         readings=readings,
         main=main,
         main_known=True,
         depth=depth,
-        host=host,
+        host=hostproc.host_facts(),
         local=True,
         dumpable=hostproc.dumpable,
         thread_of=lambda tid: hostproc.process_of_thread(readings, tid, depth),
