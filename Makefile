@@ -8,7 +8,7 @@ STAMP := $(VENV)/.complete
 # The engine in reach, else a private one; its address goes to what follows.
 ENGINE = host=$$($(PY) -m tests.host.engine up) && if [ -n "$$host" ]; then export DOCKER_HOST="$$host"; fi
 
-.PHONY: help venv engine engine-down toolbox targets lint vet test demo bench clean
+.PHONY: help venv engine engine-down toolbox targets lint vet test test-slow demo bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -41,8 +41,11 @@ lint: venv ## Lint, format and types
 vet: venv ## Check the tool data files
 	@$(PY) -m debugrun tools --vet
 
-test: lint vet targets ## Everything: lint, types, data, and all tests on real containers (ARGS for pytest)
-	@$(ENGINE) && $(PY) -m pytest $(ARGS)
+test: lint vet targets ## Everything but what is slow: lint, types, data, tests on real containers (ARGS for pytest)
+	@$(ENGINE) && $(PY) -m pytest -m "not slow" $(ARGS)
+
+test-slow: targets ## The tests that `make test` leaves out: minutes, not seconds
+	@$(ENGINE) && $(PY) -m pytest -m slow $(ARGS)
 
 demo: toolbox targets ## The main job, on a container without shell or debugger
 	@$(ENGINE) && $(PY) -m tests.host.demo

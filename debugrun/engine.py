@@ -84,7 +84,7 @@ class Engine:
         self._client = client
         self._version = version
         self.endpoint = endpoint
-        self._asking = functools.partial(_translated, endpoint)
+        self.asking = functools.partial(_translated, endpoint)
 
     def __enter__(self) -> Self:
         return self
@@ -107,18 +107,18 @@ class Engine:
 
     def info(self) -> Json:
         """GET /info."""
-        with self._asking("tell about itself"):
+        with self.asking("tell about itself"):
             return dict(self._client.info())
 
     def inspect_container(self, ref: str) -> Json:
         """GET /containers/REF/json; `ref` is a name, an id or a prefix of one that only one container has."""
-        with self._asking("describe the container", ref):
+        with self.asking("describe the container", ref):
             return dict(self._client.inspect_container(ref))
 
     def list_containers(self, *, everything: bool = False, labels: Sequence[str] = ()) -> list[Json]:
         """GET /containers/json: the running ones, or all; `labels` are KEY or KEY=VALUE, all of which match."""
         filters = {"label": list(labels)} if labels else None
-        with self._asking("list containers"):
+        with self.asking("list containers"):
             return list(self._client.containers(all=everything, filters=filters))
 
     def container_names(self, *, everything: bool = False) -> tuple[str, ...]:
@@ -131,7 +131,7 @@ class Engine:
 
     def inspect_image(self, ref: str) -> Json:
         """GET /images/REF/json. Raises EngineError `no-such-image`."""
-        with self._asking("describe the image", ref):
+        with self.asking("describe the image", ref):
             image: Json = self._client.inspect_image(ref)  # type: ignore[no-untyped-call]
             return image
 
@@ -140,7 +140,7 @@ class Engine:
 
         HEAD /containers/ID/archive, which docker-py does not have: its get_archive makes a tar of the file.
         """
-        with self._asking("look for a file in", container):
+        with self.asking("look for a file in", container):
             address = f"{self._client.base_url}/v{self._client.api_version}/containers/{container}/archive"
             answer = self._client.head(address, params={"path": path}, timeout=TIMEOUT)
             if answer.status_code in {400, 404, 500}:  # 400, 500 (20.10): a part of the path is no directory
@@ -162,7 +162,7 @@ class Engine:
         """
         from docker.types import LogConfig  # noqa: PLC0415 - loaded by connect() already
 
-        with self._asking("create a container from the image", sidecar.image):
+        with self.asking("create a container from the image", sidecar.image):
             host = self._client.create_host_config(
                 auto_remove=True,
                 cap_add=list(sidecar.cap_add),
@@ -200,13 +200,13 @@ class Engine:
 
     def attach(self, container: str) -> Stream:
         """POST /containers/ID/attach: its standard input, output and error, multiplexed. May precede the start."""
-        with self._asking("attach to", container):
+        with self.asking("attach to", container):
             wanted = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
             return Stream(self._client.attach_socket(container, params=wanted))
 
     def start(self, container: str) -> None:
         """POST /containers/ID/start."""
-        with self._asking("start", container):
+        with self.asking("start", container):
             self._client.start(container)
 
     def exec_create(  # noqa: PLR0913 - the API's own
@@ -229,7 +229,7 @@ class Engine:
                     f"argument {number} of the tool, {os.fsencode(word)!r}, is not UTF-8, and the engine's API is JSON",
                     "give that path by a UTF-8 name, or by a link with one",
                 ) from None
-        with self._asking("run a command in", container):
+        with self.asking("run a command in", container):
             created = self._client.exec_create(
                 container,
                 list(argv),
@@ -244,22 +244,22 @@ class Engine:
 
     def exec_start(self, exec_id: str, *, tty: bool = False) -> Stream:
         """POST /exec/ID/start: the connection becomes its standard input and output (no TTY: multiplexed)."""
-        with self._asking("start a command"):
+        with self.asking("start a command"):
             return Stream(self._client.exec_start(exec_id, tty=tty, socket=True))
 
     def exec_inspect(self, exec_id: str) -> Json:
         """GET /exec/ID/json. ExitCode may be null for some milliseconds after the stream has ended."""
-        with self._asking("describe a command"):
+        with self.asking("describe a command"):
             return self._client.exec_inspect(exec_id)
 
     def resize(self, exec_id: str, *, rows: int, columns: int) -> None:
         """POST /exec/ID/resize: the size of its TTY."""
-        with self._asking("resize a terminal"):
+        with self.asking("resize a terminal"):
             self._client.exec_resize(exec_id, height=rows, width=columns)
 
     def stop(self, container: str, *, timeout: int) -> None:
         """POST /containers/ID/stop: TERM, then KILL after `timeout` seconds. No error when it is not running."""
-        with self._asking("stop", container):
+        with self.asking("stop", container):
             self._client.stop(container, timeout=timeout)
 
     def remove(self, container: str, *, force: bool = False) -> None:
@@ -267,7 +267,7 @@ class Engine:
 
         Never force one that runs a tool: that one is killed.
         """
-        with contextlib.suppress(TargetError), self._asking("remove", container):
+        with contextlib.suppress(TargetError), self.asking("remove", container):
             self._client.remove_container(container, force=force, v=True)
 
 
