@@ -15,6 +15,7 @@ from pathlib import Path
 from debugrun import catalog
 from debugrun.errors import ToolError
 from debugrun.grants import Layer
+from debugrun.table import Reader, mapping
 
 SCHEMA = 1
 
@@ -130,61 +131,6 @@ class Tool:
         raise ToolError("no-such-mode", f"{self.name} has no mode {wanted!r}", f"its modes are: {have}", status=2)
 
 
-class _Reader:
-    """Takes typed keys out of one TOML table; every complaint names the file and the key."""
-
-    def __init__(self, table: Mapping[str, object], origin: str, where: str) -> None:
-        self.table = dict(table)
-        self.origin = origin
-        self.where = where
-
-    def fail(self, key: str, why: str) -> ToolError:
-        place = f"{self.where}.{key}" if self.where else key
-        return ToolError("bad-tool-file", f"{self.origin}: {place}: {why}", "see README, 'A tool of your own'")
-
-    def take(self, key: str, kind: type, default: object = None, *, required: bool = False) -> object:
-        if key not in self.table:
-            if required:
-                raise self.fail(key, "missing")
-            return default
-        value = self.table.pop(key)
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise self.fail(key, f"expected {kind.__name__}, found {type(value).__name__}")
-        return value
-
-    def text(self, key: str, default: str = "", *, required: bool = False) -> str:
-        return str(self.take(key, str, default, required=required))
-
-    def flag(self, key: str, *, default: bool = False) -> bool:
-        return bool(self.take(key, bool, default=default))
-
-    def texts(self, key: str, *, required: bool = False) -> tuple[str, ...]:
-        value = self.take(key, list, [], required=required)
-        assert isinstance(value, list)  # noqa: S101 - take() has checked it
-        if not all(isinstance(item, str) for item in value):
-            raise self.fail(key, "expected a list of strings")
-        return tuple(value)
-
-    def tables(self, key: str, *, required: bool = False) -> list[_Reader]:
-        value = self.take(key, list, [], required=required)
-        assert isinstance(value, list)  # noqa: S101 - take() has checked it
-        readers = []
-        for number, item in enumerate(value):
-            if not isinstance(item, dict):
-                raise self.fail(f"{key}[{number}]", "expected a table")
-            readers.append(_Reader(item, self.origin, f"{self.where}.{key}[{number}]".lstrip(".")))
-        return readers
-
-    def matching(self, key: str, items: tuple[str, ...], pattern: re.Pattern[str], what: str) -> None:
-        for item in items:
-            if not pattern.fullmatch(item):
-                raise self.fail(key, f"{item!r} is not {what}")
-
-    def finish(self) -> None:
-        for key in self.table:
-            raise self.fail(key, "unknown key")
-
-
 def parse(text: str, origin: str) -> Tool:
     """A tool from its file's text; `origin` names the file in errors.
 
@@ -194,10 +140,10 @@ def parse(text: str, origin: str) -> Tool:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ToolError("bad-tool-file", f"{origin}: not TOML: {error}", "mend the file") from error
-    reader = _Reader(table, origin, "")
+    reader = Reader(table, origin, "")
     if reader.take("schema", int, required=True) != SCHEMA:
         raise reader.fail("schema", f"this version reads {SCHEMA}")
-    packages = _Reader(_table(reader, "packages"), origin, "packages")
+    packages = Reader(_table(reader, "packages"), origin, "packages")
     modes = _table(reader, "modes", required=True)
     name = reader.text("name", required=True)
     reader.matching("name", (name,), NAME, "a tool name")
@@ -205,7 +151,7 @@ def parse(text: str, origin: str) -> Tool:
         name=name,
         summary=reader.text("summary", required=True),
         binary=reader.text("binary", required=True),
-        modes=tuple(_mode(_Reader(_dict(modes[key], origin, key), origin, f"modes.{key}"), key) for key in modes),
+        modes=tuple(_mode(Reader(mapping(modes[key], origin, key), origin, f"modes.{key}"), key) for key in modes),
         default_mode=reader.text("default_mode", required=True),
         failures=tuple(_failure(each) for each in reader.tables("failures")),
         breakpoints=reader.flag("breakpoints"),
@@ -224,17 +170,11 @@ def parse(text: str, origin: str) -> Tool:
     return tool
 
 
-def _dict(value: object, origin: str, where: str) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise ToolError("bad-tool-file", f"{origin}: {where}: expected a table", "see README, 'A tool of your own'")
-    return value
+def _table(reader: Reader, key: str, *, required: bool = False) -> Mapping[str, object]:
+    return mapping(reader.take(key, dict, {}, required=required), reader.origin, key)
 
 
-def _table(reader: _Reader, key: str, *, required: bool = False) -> Mapping[str, object]:
-    return _dict(reader.take(key, dict, {}, required=required), reader.origin, key)
-
-
-def _capability_sets(reader: _Reader) -> tuple[tuple[str, ...], ...]:
+def _capability_sets(reader: Reader) -> tuple[tuple[str, ...], ...]:
     value = reader.take("file_capabilities", list, [])
     assert isinstance(value, list)  # noqa: S101 - take() has checked it
     sets = []
@@ -247,7 +187,7 @@ def _capability_sets(reader: _Reader) -> tuple[tuple[str, ...], ...]:
     return tuple(sets)
 
 
-def _failure(reader: _Reader) -> Failure:
+def _failure(reader: Reader) -> Failure:
     text = reader.text("text", required=True)
     layer = reader.text("layer", required=True)
     if layer not in {each.value for each in Layer}:
@@ -256,7 +196,7 @@ def _failure(reader: _Reader) -> Failure:
     return Failure(text=text, layer=Layer(layer))
 
 
-def _mode(reader: _Reader, name: str) -> Mode:
+def _mode(reader: Reader, name: str) -> Mode:
     duration = reader.take("duration", int)
     then = reader.take("then", list, [])
     assert isinstance(then, list)  # noqa: S101 - take() has checked it
@@ -288,7 +228,7 @@ def _mode(reader: _Reader, name: str) -> Mode:
     return mode
 
 
-def _need(reader: _Reader) -> Need:
+def _need(reader: Reader) -> Need:
     need = Need(
         gate=reader.text("gate", required=True),
         calls=reader.texts("calls"),
