@@ -51,6 +51,7 @@ demo: toolbox targets ## The main job, on a container without shell or debugger
 	@$(ENGINE) && $(PY) -m tests.host.demo
 
 bench: venv targets ## A finished backtrace against what an expert types: ratios of paired runs (RUNS=15)
+	@$(PY) -m compileall -q debugrun # as pip does with what it installs
 	@$(ENGINE) && $(VENV)/bin/debugrun toolbox build >/dev/null && $(PY) -m tests.bench
 
 clean: ## Remove the virtual environment, caches, and the private engine with its images
