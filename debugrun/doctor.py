@@ -198,6 +198,7 @@ def matrix(found: Findings, tools: Iterable[Tool], ceiling: Ceiling) -> Mapping[
     return {
         tool.name: {kind: plan(tool, tool.mode(None), facts, ceiling) for kind, facts in kinds.items()}
         for tool in sorted(tools, key=lambda tool: tool.name)
+        if tool.modes  # the others look at no target: they start programs
     }
 
 

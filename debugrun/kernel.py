@@ -28,6 +28,8 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
     "set-ids": ("SETUID", "SETGID"),
     "proc-fd-read": ("DAC_READ_SEARCH", "DAC_OVERRIDE"),
     "perf-own": ("PERFMON", "SYS_ADMIN"),
+    "perf-own-kernel": ("PERFMON", "SYS_ADMIN"),
+    "ptrace-child": ("SYS_PTRACE",),
     "bpf": ("BPF", "PERFMON", "SYS_ADMIN"),
     "tracefs": (),
     "same-uid": ("SETUID", "SETGID"),
@@ -110,6 +112,14 @@ def _yama(actor: Actor, facts: Facts) -> list[Answer]:
     if actor.has("SYS_PTRACE"):
         return [(Layer.YAMA, OPEN, f"ptrace_scope {scope} lets SYS_PTRACE attach", source)]
     return [(Layer.YAMA, CLOSED, f"ptrace_scope is {scope}: attaching needs SYS_PTRACE", source)]
+
+
+def _ptrace_child(actor: Actor, facts: Facts) -> list[Answer]:
+    """A child that asks to be traced: security/yama/yama_lsm.c yama_ptrace_traceme(), and attaching to a descendant."""
+    if facts.host.yama_ptrace_scope == 1:
+        source = "/proc/sys/kernel/yama/ptrace_scope; Yama.rst"
+        return [(Layer.YAMA, OPEN, "ptrace_scope 1 lets a process trace its children", source)]
+    return _yama(actor, facts)
 
 
 def _apparmor(actor: Actor, facts: Facts) -> list[Answer]:
@@ -304,6 +314,8 @@ _RULES: dict[str, Callable[[Actor, Facts], list[Answer]]] = {
     "set-ids": _set_ids,
     "proc-fd-read": _proc_file("fd", ("DAC_READ_SEARCH", "DAC_OVERRIDE")),
     "perf-own": _perf(2, "counting in a program of its own"),
+    "perf-own-kernel": _perf(1, "sampling the kernel's side"),
+    "ptrace-child": _ptrace_child,
     "bpf": _bpf,
     "tracefs": _tracefs,
     "same-uid": _same_uid,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,8 @@ GATES = frozenset(
         "set-ids",  # setuid(2), setgid(2), setgroups(2)
         "proc-fd-read",  # list /proc/PID/fd
         "perf-own",  # perf_event_open on a program of its own
+        "perf-own-kernel",  # the same, kernel samples included
+        "ptrace-child",  # trace a program that it starts itself
         "bpf",  # load BPF programs that trace
         "tracefs",  # a mounted tracefs: tracepoints and probes by name
         "same-uid",  # be of the target's uid and gid, or become so
@@ -43,6 +45,7 @@ GATES = frozenset(
     }
 )
 PLACEHOLDERS = frozenset({"{pid}", "{args}", "{gdb-symbols}", "{perf-symbols}"})
+LAUNCH_PLACEHOLDERS = frozenset({"{program}", "{args}", "{aslr}", "{environment}", "{scratch}"})
 # CONT is for a tool that ends at the end of its input but looks at that only when its target does something: the
 # target gets it, to which it means nothing while it runs.
 STOP_SIGNALS = ("CONT", "HUP", "INT", "QUIT", "TERM")
@@ -101,8 +104,29 @@ class Mode:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Launch:
+    """A way to start a program under the tool: a mode whose commands hold {program}, its argv, instead of {pid}.
+
+    At a terminal `interactive_command` takes the place of `command`, without the default arguments. {aslr} stands for
+    `aslr_on` or `aslr_off`, the tool's own switch for address space randomisation. `elf`: the tool reads the program's
+    file, so that a script's interpreter has to stand in for it. `environment` are variables that the tool needs where
+    it is not at home, {environment} words that keep each ({name} in `hide`) from the program. {scratch} is a
+    folder that can be written to. `below` is how many generations below the tool the program is: 0 where the tool
+    becomes it.
+    """
+
+    mode: Mode
+    elf: bool = False
+    aslr_on: tuple[str, ...] = ()
+    aslr_off: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    hide: tuple[str, ...] = ()
+    below: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Tool:
-    """A debug tool: its binary, its modes, and how it says no.
+    """A debug tool: its binary, its modes, and how it says no. Without `modes` it only starts programs, by `launches`.
 
     `breakpoints`: it writes into the target's text. `stop_signal` makes it detach from the target and end. `toolbox`:
     the default toolbox image holds it; the large and the rare ones take an image of their own (--image).
@@ -120,9 +144,25 @@ class Tool:
     debian: tuple[str, ...] = ()
     pypi: tuple[str, ...] = ()
     toolbox: bool = True
+    launches: tuple[Launch, ...] = ()
+
+    def launch(self, name: str | None) -> Launch:
+        """The way to start a program that has that name, or the first. Raises ToolError with the names there are."""
+        if not self.launches:
+            message = f"{self.name} starts no programs: it looks at one that runs"
+            raise ToolError("no-launch", message, f"debugrun {self.name} CONTAINER", status=2)
+        for launch in self.launches:
+            if name in {launch.mode.name, None}:
+                return launch
+        have = ", ".join(launch.mode.name for launch in self.launches)
+        message = f"{self.name} has no mode {name!r} that starts a program"
+        raise ToolError("no-such-mode", message, f"its modes are: {have}", status=2)
 
     def mode(self, name: str | None) -> Mode:
         """The mode of that name, or the default one. Raises ToolError with the names there are."""
+        if not self.modes:
+            message = f"{self.name} can't look at a program that runs: it starts it"
+            raise ToolError("launch-only", message, f"debugrun run {self.name} IMAGE", status=2)
         wanted = name or self.default_mode
         for mode in self.modes:
             if mode.name == wanted:
@@ -144,15 +184,16 @@ def parse(text: str, origin: str) -> Tool:
     if reader.take("schema", int, required=True) != SCHEMA:
         raise reader.fail("schema", f"this version reads {SCHEMA}")
     packages = Reader(_table(reader, "packages"), origin, "packages")
-    modes = _table(reader, "modes", required=True)
+    launches = _table(reader, "launch")
+    modes = _table(reader, "modes", required=not launches)
     name = reader.text("name", required=True)
     reader.matching("name", (name,), NAME, "a tool name")
     tool = Tool(
         name=name,
         summary=reader.text("summary", required=True),
         binary=reader.text("binary", required=True),
-        modes=tuple(_mode(Reader(mapping(modes[key], origin, key), origin, f"modes.{key}"), key) for key in modes),
-        default_mode=reader.text("default_mode", required=True),
+        modes=tuple(_modes(modes, origin)),
+        default_mode=reader.text("default_mode", required=bool(modes)),
         failures=tuple(_failure(each) for each in reader.tables("failures")),
         breakpoints=reader.flag("breakpoints"),
         stop_signal=reader.text("stop_signal", "TERM"),
@@ -160,12 +201,13 @@ def parse(text: str, origin: str) -> Tool:
         debian=packages.texts("debian"),
         pypi=packages.texts("pypi"),
         toolbox=reader.flag("toolbox", default=True),
+        launches=tuple(_launches(launches, origin)),
     )
     packages.finish()
     reader.finish()
     if tool.stop_signal not in STOP_SIGNALS:
         raise reader.fail("stop_signal", f"{tool.stop_signal!r} is none of {', '.join(STOP_SIGNALS)}")
-    if tool.default_mode not in modes:
+    if modes and tool.default_mode not in modes:
         raise reader.fail("default_mode", f"no such mode: {tool.default_mode}")
     return tool
 
@@ -196,24 +238,23 @@ def _failure(reader: Reader) -> Failure:
     return Failure(text=text, layer=Layer(layer))
 
 
-def _mode(reader: Reader, name: str) -> Mode:
+def _mode(reader: Reader, name: str, placeholders: frozenset[str]) -> Mode:
     duration = reader.take("duration", int)
     then = reader.take("then", list, [])
     assert isinstance(then, list)  # noqa: S101 - take() has checked it
-    prompt = reader.text("prompt")
     mode = Mode(
         name=name,
         summary=reader.text("summary", required=True),
         command=reader.texts("command", required=True),
         default_args=reader.texts("default_args"),
         interactive_command=reader.texts("interactive_command"),
-        prompt=prompt or None,
+        prompt=reader.text("prompt") or None,
         handover=reader.texts("handover"),
         batch_flags=reader.texts("batch_flags"),
         then=tuple(tuple(str(word) for word in each) for each in then if isinstance(each, list)),
         duration=duration if isinstance(duration, int) else None,
         network=reader.text("network", "none"),
-        needs=tuple(_need(each) for each in reader.tables("needs", required=True)),
+        needs=tuple(_need(each) for each in reader.tables("needs", required="{program}" not in placeholders)),
     )
     if len(mode.then) != len(then):
         raise reader.fail("then", "expected a list of commands, each a list of words")
@@ -222,10 +263,40 @@ def _mode(reader: Reader, name: str) -> Mode:
     commands = [("command", mode.command), ("interactive_command", mode.interactive_command)]
     for key, words in [*commands, *(("then", each) for each in mode.then)]:
         for word in words:
-            if word.startswith("{") and word not in PLACEHOLDERS:
-                raise reader.fail(key, f"{word} is none of {', '.join(sorted(PLACEHOLDERS))}")
-    reader.finish()
+            if word.startswith("{") and word[: word.find("}") + 1] not in placeholders:
+                raise reader.fail(key, f"{word} is none of {', '.join(sorted(placeholders))}")
     return mode
+
+
+def _modes(tables: Mapping[str, object], origin: str) -> Iterator[Mode]:
+    for name in tables:
+        reader = Reader(mapping(tables[name], origin, name), origin, f"modes.{name}")
+        yield _mode(reader, name, PLACEHOLDERS)
+        reader.finish()
+
+
+def _launches(tables: Mapping[str, object], origin: str) -> Iterator[Launch]:
+    for name in tables:
+        reader = Reader(mapping(tables[name], origin, name), origin, f"launch.{name}")
+        mode = _mode(reader, name, LAUNCH_PLACEHOLDERS)
+        below = reader.take("below", int, 1)
+        environment = _table(reader, "environment")
+        launch = Launch(
+            mode=mode,
+            elf=reader.flag("elf"),
+            aslr_on=reader.texts("aslr_on"),
+            aslr_off=reader.texts("aslr_off"),
+            environment=tuple((key, str(value)) for key, value in environment.items()),
+            hide=reader.texts("hide"),
+            below=below if isinstance(below, int) else 1,
+        )
+        for key, words in (("command", mode.command), ("interactive_command", mode.interactive_command)):
+            if words and words.count("{program}") != 1:
+                raise reader.fail(key, "{program} has to be in it once")
+        if environment and not launch.hide:
+            raise reader.fail("hide", "missing: what keeps `environment` from the program")
+        reader.finish()
+        yield launch
 
 
 def _need(reader: Reader) -> Need:

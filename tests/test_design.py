@@ -32,6 +32,7 @@ PURE = [
     "why",
     "reference",
     "doctor",
+    "launch",
 ]
 IMPURE_IMPORTS = {"docker", "subprocess", "socket", "requests", "pexpect"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "data" not in path.parts)

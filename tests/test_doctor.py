@@ -78,7 +78,7 @@ def cells(found: Findings, ceiling: Ceiling | None = None) -> dict[str, list[str
 def test_every_tool_has_a_way_on_a_good_host() -> None:
     rows = doctor.matrix(GOOD, TOOLS, Ceiling())
     assert doctor.everything_works(rows)
-    assert set(rows) == set(catalog.names())
+    assert set(rows) == set(catalog.names()) - {"valgrind"}  # it looks at no target
     found = cells(GOOD)
     assert found["gdb"] == ["nothing", "nothing", "SYS_PTRACE"]
     assert found["tcpdump"] == ["nothing", "NET_RAW by file", "nothing"]
