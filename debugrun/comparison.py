@@ -95,31 +95,42 @@ def _canonical(container: Json) -> Json:
     told = {**told, "Id": identity}
     host, settings = mapping(told, "HostConfig"), mapping(told, "NetworkSettings")
     asked = storage.stored(told, (), docker=True).host
-    host = {**host, **asked, "PortBindings": endpoints.pinned_ports(told)}
+    host = {
+        **host,
+        **asked,
+        "PortBindings": endpoints.pinned_ports(told),
+        "Links": sorted(items(host, "Links"), key=str),
+    }
     config = dict(mapping(told, "Config"))
     if text(host, "UTSMode") == "host" and text(config, "Hostname") == identity[:12]:
         config["Hostname"] = "ID"  # filled in by the engine, seen by nobody
     networks = {name: _endpoint(told, name, found) for name, found in endpoints.networks(told).items()}
     mounts = sorted((_mount(mount) for mount in maps(told, "Mounts")), key=lambda mount: text(mount, "Destination"))
-    settings = {**settings, "Networks": networks}
+    settings = {**settings, "Networks": networks, "Ports": _ports(mapping(settings, "Ports"))}
     return _by_name({**told, "Config": config, "HostConfig": host, "NetworkSettings": settings, "Mounts": mounts})
 
 
 def _endpoint(container: Json, name: str, found: Json) -> Json:
     """An endpoint without addresses that the engine chose, and without the short id among its names."""
-    short = text(container, "Id")[:12]
     asked = mapping(found, "IPAMConfig")
     plain = {**found, "MacAddress": endpoints.mac_asked(container, name), "IPAMConfig": dict(asked)}
     for given, key in (("IPAddress", "IPv4Address"), ("GlobalIPv6Address", "IPv6Address")):
         if not text(asked, key):
             plain.pop(given, None)
     for key in ("Aliases", "DNSNames"):
-        plain[key] = [alias for alias in items(found, key) if alias != short]
+        plain[key] = [alias for alias in items(found, key) if alias not in endpoints.own_names(container)]
     return plain
+
+
+def _ports(ports: Json) -> Json:
+    """Published ports in an order: the engine's is by chance, as with links."""
+    return {port: sorted(maps(ports, port), key=str) if ports[port] else ports[port] for port in ports}
 
 
 def _mount(mount: Json) -> Json:
     """A mount as mounted: with or without nocopy, and relabelled as the engine does by itself (z), it is the same."""
+    if text(mount, "Type") == "image":
+        return {**mount, "Source": ""}  # a layer of the container's own
     if text(mount, "Type") != "volume":
         return mount
     options = [option for option in text(mount, "Mode").split(",") if option not in {"", "z", "nocopy"}]

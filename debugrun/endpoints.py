@@ -33,7 +33,7 @@ def endpoints(container: Json, *, api: tuple[int, int]) -> Endpoints:
     """The networks that `container` is connected to, the one of its NetworkMode first."""
     mode = text(mapping(container, "HostConfig"), "NetworkMode")
     several = api >= SEVERAL_AT_CREATE
-    if NETWORKLESS.match(mode):
+    if NETWORKLESS.match(mode) or mapping(container, "Config").get("NetworkDisabled") is True:
         return Endpoints(mode=mode, has_macs=several)
     connected = {name: found for name, found in networks(container).items() if not NETWORKLESS.match(name)}
     first = _first(mode, connected)
@@ -77,13 +77,17 @@ def _first(mode: str, connected: Mapping[str, Json]) -> str | None:
 def _asked(container: Json, endpoint: Json, *, primary: bool, several: bool) -> dict[str, object]:
     """What of an endpoint is asked for, without what the engine added to it."""
     asked = {key: endpoint[key] for key in ASKED if endpoint.get(key) is not None}
-    identity = text(container, "Id")[:12]
-    if "Aliases" in asked:  # up to API 1.44 the short id is among them
-        asked["Aliases"] = [alias for alias in items(endpoint, "Aliases") if alias != identity]
+    if "Aliases" in asked:
+        asked["Aliases"] = [alias for alias in items(endpoint, "Aliases") if alias not in own_names(container)]
     asked.pop("MacAddress", None)
     if several and (mac := _mac(container, endpoint, primary=primary)):
         asked["MacAddress"] = mac
     return asked
+
+
+def own_names(container: Json) -> set[str]:
+    """The names that the engine adds to the aliases (up to API 1.44) and DNS names of a container's endpoints."""
+    return {text(container, "Id")[:12], text(mapping(container, "Config"), "Hostname")} - {""}
 
 
 def mac_asked(container: Json, network: str) -> str:

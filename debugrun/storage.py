@@ -32,8 +32,8 @@ def stored(container: Json, others: Sequence[Json], *, docker: bool) -> Stored:
     mounts = [_pinned(mount, mounted, docker=docker) for mount in maps(host, "Mounts")]
     covered = {text(mount, "Target") for mount in mounts} | {destination(bind) for bind in _binds(host)} | kept
     pins = [
-        _pin(mount, docker=docker)
-        for target, mount in mounted.items()
+        _pin(mounted[target], docker=docker)
+        for target in sorted(mounted)
         if target not in covered and target not in mapping(host, "Tmpfs")
     ]
     changed: dict[str, object] = {}
@@ -78,22 +78,17 @@ def _pinned(mount: Json, mounted: Mapping[str, Json], *, docker: bool) -> Json:
 
 def _pin(found: Json, *, docker: bool) -> Json:
     """An entry of HostConfig.Mounts for what is mounted and no option of the container's own asks for."""
-    target, writable = text(found, "Destination"), found.get("RW") is not False
+    target = text(found, "Destination")
+    protected = {"ReadOnly": True} if found.get("RW") is False else {}
     if text(found, "Type") != "volume":
         propagation = {"BindOptions": {"Propagation": text(found, "Propagation")}} if found.get("Propagation") else {}
         kind = text(found, "Type") or "bind"
-        return {
-            "Type": kind,
-            "Source": text(found, "Source"),
-            "Target": target,
-            "ReadOnly": not writable,
-            **propagation,
-        }
+        return {"Type": kind, "Source": text(found, "Source"), "Target": target, **protected, **propagation}
     driver = text(found, "Driver")
     options: dict[str, object] = {"NoCopy": True} if docker else {}
     if driver not in {"", "local"}:
         options["DriverConfig"] = {"Name": driver}
-    pin = {"Type": "volume", "Source": text(found, "Name"), "Target": target, "ReadOnly": not writable}
+    pin = {"Type": "volume", "Source": text(found, "Name"), "Target": target, **protected}
     return {**pin, **({"VolumeOptions": options} if options else {})}
 
 
