@@ -59,7 +59,7 @@ def place(  # noqa: PLR0913 - what is given, to whom, by whom and for what
     Raises DebugrunError when the engine refuses a step.
     """
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_ending())
+        stack.enter_context(ending())
         if option.placement is Placement.HERE:
             shell = target.shell
             script = lease.command(stop_signal=stop_signal, breakpoints=breakpoints, shell=shell) if shell else ()
@@ -147,7 +147,7 @@ def _here(
 
 
 @contextlib.contextmanager
-def _ending() -> Iterator[None]:
+def ending() -> Iterator[None]:
     """TERM and HUP become an exception, so that everything is undone; a second one ends us as before."""
     if threading.current_thread() is not threading.main_thread():
         yield

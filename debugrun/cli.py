@@ -70,11 +70,17 @@ MaxGrant = Annotated[
         envvar=CEILING_VARIABLE,
     ),
 ]
-Via = Annotated[str | None, typer.Option("--via", metavar="PLACEMENT", help="sidecar or here (exec in the container)")]
+Via = Annotated[
+    str | None,
+    typer.Option("--via", metavar="PLACEMENT", help="sidecar, here (exec in the container) or recreate (restarts it)"),
+]
 Image = Annotated[str | None, typer.Option("--image", help="image of the sidecar, instead of the toolbox")]
 Duration = Annotated[int | None, typer.Option("--duration", metavar="SECONDS", help="interrupt the tool after that")]
 DetachKeys = Annotated[str, typer.Option("--detach-keys", help="keys that leave the tool and let the process go on")]
 ToolFile = Annotated[Path | None, typer.Option("--tool-file", help="a data file of your own for the tool")]
+Yes = Annotated[bool, typer.Option("--yes", help="with --via recreate: ask nobody")]
+AutoRestore = Annotated[bool, typer.Option("--auto-restore", help="with --via recreate: undo it when the tool ends")]
+ForceCompose = Annotated[bool, typer.Option("--force-compose", help="with --via recreate: also what Compose manages")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
 
 
@@ -93,10 +99,13 @@ def run_tool(  # noqa: PLR0913 - each is an option of the command line
     duration: Duration = None,
     detach_keys: DetachKeys = "ctrl-p,ctrl-q",
     tool_file: ToolFile = None,
+    yes: Yes = False,
+    auto_restore: AutoRestore = False,
+    force_compose: ForceCompose = False,
 ) -> None:
     """Run a tool on a process; shared by the commands of all tools."""
     from debugrun import session  # noqa: PLC0415 - imports the engine's client
-    from debugrun.request import Request, ceiling  # noqa: PLC0415
+    from debugrun.request import Recreation, Request, ceiling  # noqa: PLC0415
 
     request = Request(
         tool=str(ctx.info_name),
@@ -106,11 +115,12 @@ def run_tool(  # noqa: PLR0913 - each is an option of the command line
         host_pid=host_pid,
         comm=name,
         args=ctx.obj or (),
-        ceiling=ceiling(max_grant, via),
+        ceiling=ceiling(max_grant, via, recreate=True),
         image=image,
         duration=duration,
         detach_keys=detach_keys,
         tool_file=tool_file,
+        recreation=Recreation(yes=yes, auto_restore=auto_restore, force_compose=force_compose),
     )
     raise typer.Exit(session.run(request, catalog.user_directory()))
 
@@ -144,7 +154,7 @@ def plan_command(  # noqa: PLR0913 - each is an option of the command line
         host_pid=host_pid,
         comm=name,
         args=ctx.obj or (),
-        ceiling=ceiling(max_grant, via),
+        ceiling=ceiling(max_grant, via, recreate=True),
         image=image,
         tool_file=tool_file,
     )
@@ -255,6 +265,7 @@ VERBS: dict[str, Callable[..., None]] = {
 
 # The verbs of debugrun.verbs, each with the line that help shows: that module is imported for its own verbs only.
 ANSWERS = {
+    "restore": "Put the original of a recreated container back; without a name list what is recreated, with what.",
     "why": "Name the layer that says no to what people type first, with the fact, and the narrowest fix.",
     "judge": "Say whether exactly this would work: options as docker run has them, or a docker line after --.",
     "syscalls": "The system calls that the default seccomp profile blocks: why, and what this engine does with each.",

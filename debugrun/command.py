@@ -56,6 +56,8 @@ def docker_line(option: Option, tool: Tool, mode: Mode, facts: Facts) -> str:
     """The equivalent `docker run` or `docker exec` line, quoted for a POSIX shell."""
     import shlex  # noqa: PLC0415 - nobody reads the line while a tool is started
 
+    if option.placement is Placement.RECREATE:
+        return shlex.join(["debugrun", tool.name, facts.container.name, "--via", "recreate"])
     filling = Filling(option=option, tool=tool, mode=mode, pid=facts.process.pid, prelude=False)
     argv = tool_argv(mode.command, filling)
     terminal = "-it" if mode.prompt else "-i"

@@ -68,6 +68,10 @@ def plan(tool: Tool, mode: Mode, facts: Facts, ceiling: Ceiling, *, lines: bool 
     `lines=False` leaves out the docker line of each option, which nobody reads while a tool is started.
     """
     found = list(dict.fromkeys(itertools.chain(_sidecars(tool, mode, facts), _here(tool, mode, facts))))
+    if ceiling.via is Placement.RECREATE:
+        from debugrun import regrant  # noqa: PLC0415 - only when it is named
+
+        found += regrant.options(tool, mode, facts)
     options = tuple(_by_cost(found, facts))
     if lines:
         from debugrun.command import docker_line  # noqa: PLC0415 - see above

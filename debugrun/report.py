@@ -73,7 +73,7 @@ def what(option: Option, own: Iterable[str] = ()) -> str:
         return f"{place}, the container's own capabilities and filter"
     own = sorted(own)
     if not option.cap_add:
-        capabilities = "no capabilities"
+        capabilities = "no more capabilities" if option.placement.value == "recreate" else "no capabilities"
     elif len(own) > 3 and list(option.cap_add) == own:  # noqa: PLR2004 - a longer list is noise
         capabilities = f"the target's own {len(own)} capabilities"
     else:

@@ -10,6 +10,19 @@ from debugrun.grants import Ceiling, Grant, Placement
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Recreation:
+    """How a container is recreated, where that was asked for.
+
+    `yes` asks nobody, `auto_restore` puts the original back when the tool ends, `force_compose` recreates what
+    Compose manages.
+    """
+
+    yes: bool = False
+    auto_restore: bool = False
+    force_compose: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
     """One tool on one process of one container.
 
@@ -29,6 +42,7 @@ class Request:
     duration: int | None = None
     detach_keys: str = "ctrl-p,ctrl-q"
     tool_file: Path | None = None
+    recreation: Recreation = field(default_factory=Recreation)
 
     def __post_init__(self) -> None:
         named = [each for each in (self.pid, self.host_pid, self.comm) if each is not None]
@@ -38,10 +52,11 @@ class Request:
             raise UsageError("bad-number", "a PID or a duration is at least 1", "debugrun --help")
 
 
-def ceiling(max_grant: str, via: str | None) -> Ceiling:
-    """The ceiling as typed. Raises UsageError with the words there are."""
+def ceiling(max_grant: str, via: str | None, *, recreate: bool = False) -> Ceiling:
+    """The ceiling as typed; `recreate` is a placement where it can be carried out. Raises UsageError."""
     grants = {each.value: each for each in Grant}
-    placements = {each.value: each for each in (Placement.SIDECAR, Placement.HERE)}
+    offered = (Placement.SIDECAR, Placement.HERE, *([Placement.RECREATE] if recreate else []))
+    placements = {each.value: each for each in offered}
     if max_grant not in grants:
         raise UsageError("bad-grant", f"no grant {max_grant!r}", f"one of: {', '.join(grants)}")
     if via is not None and via not in placements:

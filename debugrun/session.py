@@ -11,7 +11,7 @@ from debugrun import apply, attach, engine, judge, observe, report, seccomp, too
 from debugrun.command import Filling, tool_argv
 from debugrun.errors import EXIT_REFUSED, RefusedError
 from debugrun.facts import Facts
-from debugrun.grants import Option, Verdict
+from debugrun.grants import Option, Placement, Verdict
 from debugrun.plan import Plan, plan
 from debugrun.request import Request
 from debugrun.selection import Row, Wanted
@@ -22,17 +22,26 @@ TOOLBOX = "debugrun-toolbox:latest"
 
 def run(request: Request, folder: Path) -> int:
     """Put the tool on the process. Returns the tool's exit status; raises DebugrunError."""
-    tool, mode = find_tool(request, folder)
+    if request.ceiling.via is Placement.RECREATE:
+        from debugrun import recreation  # noqa: PLC0415 - rarely asked for
+
+        return recreation.run(request, folder)
     with engine.connect() as connection:
-        facts = look(connection, request, tool)
-        decision = plan(tool, mode, facts, request.ceiling, lines=False)
-        while (option := decision.option) is not None:
-            print(report.announce(decision), file=sys.stderr)
-            result = attempt(connection, request, decision, option)
-            if result.refuted is None or result.output_seen:
-                return settled(result)
-            print(f"debugrun: refused: {result.refuted.text}", file=sys.stderr)
-            decision = decision.refute(result.refuted.layer, result.refuted.text)
+        return debug(connection, request, folder)
+
+
+def debug(connection: engine.Engine, request: Request, folder: Path) -> int:
+    """Put the tool on the process of a container that is there. Raises DebugrunError."""
+    tool, mode = find_tool(request, folder)
+    facts = look(connection, request, tool)
+    decision = plan(tool, mode, facts, request.ceiling, lines=False)
+    while (option := decision.option) is not None:
+        print(report.announce(decision), file=sys.stderr)
+        result = attempt(connection, request, decision, option)
+        if result.refuted is None or result.output_seen:
+            return settled(result)
+        print(f"debugrun: refused: {result.refuted.text}", file=sys.stderr)
+        decision = decision.refute(result.refuted.layer, result.refuted.text)
     raise RefusedError("refused", *report.refusal(decision))
 
 

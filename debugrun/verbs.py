@@ -129,6 +129,25 @@ def why(  # noqa: PLR0913 - each is an option of the command line
     raise typer.Exit(questions.explain(question, error=from_error, as_json=as_json))
 
 
+@interruptible
+def restore(
+    *,
+    container: cli.OptionalContainer = "",
+    keep_new: Annotated[
+        bool, typer.Option("--keep-new", help="stay with the recreated container and remove the original")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Put the original of a recreated container back, as it was: under its name, running, with its data.
+
+    Also where recreating it, or restoring it, was interrupted. Without a container: list what is recreated, since
+    when, and what it still runs with.
+    """
+    from debugrun import restoring  # noqa: PLC0415 - imports the engine's client
+
+    raise typer.Exit(restoring.run(container, keep_new=keep_new, as_json=as_json))
+
+
 CallName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="one call, or one with its argument")]
 Blocked = Annotated[bool, typer.Option("--blocked", help="every call that is blocked, not the notable ones only")]
 ForTool = Annotated[

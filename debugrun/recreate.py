@@ -1,0 +1,192 @@
+"""Recreates a container with more than it had, so that every step can be taken back: see `transaction`.
+
+The order: the stand-in is created under a name that only one can have; the original gives up its name and its restart
+policy, and is stopped; its writable layer is committed where something was written to it; the stand-in gets the name,
+starts, and gets the restart policy. Whatever goes wrong, and whoever kills us, `restore` finds the way back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from debugrun import journal, restore, shapes, transaction
+from debugrun.blueprint import Blueprint, with_image, with_labels
+from debugrun.engine import Engine
+from debugrun.errors import DebugrunError, EngineError, TargetError
+from debugrun.shapes import Json
+from debugrun.transaction import LABEL, LABEL_LAYER, NEVER, Record, Restart, Scene
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """What is to be done: `before` is the original, inspected; `drawn` what creates the stand-in."""
+
+    before: Json
+    drawn: Blueprint
+    record: Record
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """The stand-in's id; how long nothing served, in seconds; what was committed of the original's writable layer."""
+
+    id: str
+    down: float
+    written: tuple[str, ...]
+
+
+def recreate(engine: Engine, change: Change) -> Done:
+    """Let a stand-in take the original's place; on any failure the original has it again.
+
+    Raises DebugrunError, whose hint says `debugrun restore` where going back failed as well.
+    """
+    record = change.record
+    with journal.working_on(record.original, record.name):
+        _refuse_second(restore.scene(engine, record), record)
+        journal.write(record, engine.endpoint.url)
+        with _reserving(engine, record):
+            first = _create(engine, change.drawn, record.lock, record)
+        stopping = [False]
+        with _going_back(engine, record, stopping):
+            _check(engine, change, first)
+            return _replace(engine, change, first, stopping)
+
+
+def _refuse_second(found: Scene, record: Record) -> None:
+    if found.stand_ins:
+        raise TargetError(
+            "being-recreated",
+            f"{record.name} is being recreated by somebody else, or that was interrupted",
+            f"wait, or `debugrun restore {record.name}`",
+        )
+
+
+@contextmanager
+def _reserving(engine: Engine, record: Record) -> Iterator[None]:
+    """Nothing has changed yet: what may have been created after all is removed, somebody else's is not."""
+    try:
+        yield
+    except BaseException as error:
+        if _stands(engine, record):
+            _back(engine, record, error, stopping=False)
+        else:
+            journal.forget(record.original)
+        if isinstance(error, EngineError) and error.code == "engine-conflict":
+            _refuse_second(restore.scene(engine, record), record)
+        raise
+
+
+def _stands(engine: Engine, record: Record) -> bool:
+    """Whether a stand-in of this very recreate is there; yes where that can't be told."""
+    try:
+        return any(each.session == record.session for _, each in restore.labelled(engine))
+    except DebugrunError:
+        return True
+
+
+@contextmanager
+def _going_back(engine: Engine, record: Record, stopping: list[bool]) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        _back(engine, record, error, stopping=stopping[0])
+        raise
+
+
+def _back(engine: Engine, record: Record, error: BaseException, *, stopping: bool) -> None:
+    """Undo; where that fails too, the error that is raised says what is left to do."""
+    try:
+        restore.undo(engine, record, stopping=stopping)
+    except DebugrunError as second:
+        said = error.message if isinstance(error, DebugrunError) else type(error).__name__
+        message = f"{said}; then the way back failed too: {second.message}"
+        raise EngineError("not-restored", message, f"debugrun restore {record.name}") from error
+
+
+def _check(engine: Engine, change: Change, first: str) -> None:
+    """The stand-in is alone, the original is still what was looked at, and the data is the same in both."""
+    record = change.record
+    others = [found for _, found in restore.labelled(engine) if found.original == record.original]
+    now = engine.inspect_container(record.original)
+    if any(each.session != record.session for each in others) or _essence(now) != _essence(change.before):
+        raise TargetError("changed-meanwhile", f"{record.name} was changed by somebody else meanwhile", "try again")
+    strange = _volumes(engine.inspect_container(first)) - _volumes(change.before)
+    if strange:
+        message = f"a new container of {record.name} would not have its volumes: {len(strange)} would be new and empty"
+        raise EngineError("volumes-differ", message, "name its volumes, so that they can be found again")
+
+
+def _essence(inspected: Json) -> tuple[object, ...]:
+    state = shapes.mapping(inspected, "State")
+    return (
+        *(inspected.get(key) for key in ("Name", "Config", "HostConfig")),
+        state.get("StartedAt"),
+        state.get("Running"),
+    )
+
+
+def _volumes(inspected: Json) -> set[str]:
+    return {shapes.text(each, "Name") for each in shapes.maps(inspected, "Mounts") if each.get("Type") == "volume"}
+
+
+def _replace(engine: Engine, change: Change, first: str, stopping: list[bool]) -> Done:
+    record = change.record
+    restore.rename(engine, record.original, record.parked)
+    if record.restart.name != NEVER:
+        restore.set_restart(engine, record.original, Restart())
+    stopping[0] = True
+    began = time.monotonic()
+    engine.stop(record.original, timeout=restore.stop_timeout(change.before))
+    stopping[0] = False
+    written = restore.written(engine, engine.inspect_container(record.original))
+    if written:
+        image = restore.commit(engine, record.original, {LABEL_LAYER: record.original})
+        stand_in = _create(engine, with_image(change.drawn, image), record.name, record)
+    else:
+        stand_in = first
+        restore.rename(engine, stand_in, record.name)
+    engine.start(stand_in)
+    down = time.monotonic() - began
+    _refuse_dead(engine.inspect_container(stand_in), record)
+    if stand_in != first:
+        restore.remove(engine, first)
+    if record.restart.name != NEVER:
+        restore.set_restart(engine, stand_in, record.restart)
+    return Done(id=stand_in, down=down, written=written)
+
+
+def _refuse_dead(inspected: Json, record: Record) -> None:
+    state = shapes.mapping(inspected, "State")
+    if not state.get("Running"):
+        raise TargetError(
+            "did-not-stay",
+            f"{record.name} ended with {state.get('ExitCode')} as soon as it was recreated",
+            f"debugrun {record.tool} {record.name} --via recreate --restart-under shows why",
+        )
+
+
+def _create(engine: Engine, drawn: Blueprint, name: str, record: Record) -> str:
+    """Create a stand-in, which nothing brings back by itself before it has taken the place; its id."""
+    labelled = with_labels(drawn, {LABEL: transaction.dump(record)})
+    quiet = {"Name": NEVER, "MaximumRetryCount": 0}
+    body = {**labelled.body, "HostConfig": {**shapes.mapping(labelled.body, "HostConfig"), "RestartPolicy": quiet}}
+    with engine.asking("create a container from the image", shapes.text(body, "Image")):
+        create = engine.client.create_container_from_config
+        stand_in = str(create(body, name, drawn.platform or None)["Id"])  # type: ignore[no-untyped-call]
+    for network, endpoint in drawn.networks:
+        connect(engine, network, stand_in, endpoint)
+    return stand_in
+
+
+def connect(engine: Engine, network: str, container: str, endpoint: Mapping[str, object]) -> None:
+    """POST /networks/NAME/connect with every setting of the endpoint: docker-py's call takes some of them only."""
+    client = engine.client
+    with engine.asking(f"connect to the network {network} the container", container):
+        address = f"{client.base_url}/v{client.api_version}/networks/{network}/connect"
+        answer = client.post(
+            address, json={"Container": container, "EndpointConfig": dict(endpoint)}, timeout=client.timeout
+        )
+        answer.raise_for_status()
