@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 
-from debugrun import CEILING_VARIABLE, catalog
+from debugrun import CEILING_VARIABLE, catalog, contexts
 from debugrun.errors import EXIT_INTERRUPT, DebugrunError
 
 
@@ -33,7 +33,7 @@ def main() -> None:
 
 def _run(argv: list[str]) -> int:
     at = argv.index("--") if "--" in argv else len(argv)
-    words, tool_args = argv[:at], tuple(argv[at + 1 :])  # what follows the first -- is the tool's, untouched
+    words, tool_args = contexts.take(argv[:at]), tuple(argv[at + 1 :])  # what follows the first -- is the tool's
     # While the shell completes, the line typed so far is in the environment: Typer's completion protocol.
     typed = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS")
     folder = catalog.user_directory()
@@ -49,7 +49,7 @@ def _run(argv: list[str]) -> int:
                 return EXIT_INTERRUPT
     from debugrun import cli  # noqa: PLC0415 - a plain line does without
 
-    app = cli.application(typed.split()[1:] if typed else words, completing=bool(typed))
+    app = cli.application(contexts.take(typed.split()[1:]) if typed else words, completing=bool(typed))
     app(args=words, obj=tool_args, prog_name="debugrun")
     return 0
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from debugrun import CEILING_VARIABLE, __version__, catalog
+from debugrun import CEILING_VARIABLE, __version__, catalog, contexts
 from debugrun.errors import EXIT_INTERRUPT
 
 EPILOG = "Exit status as docker run: the tool's own; 125 debugrun failed; 126 refused; 127 no such tool; 130 Ctrl-C."
@@ -34,6 +34,11 @@ def complete_containers(incomplete: str) -> list[str]:
     from debugrun import upkeep  # noqa: PLC0415 - the engine's client is asked for here only
 
     return [name for name in upkeep.container_names() if name.startswith(incomplete)]
+
+
+def complete_contexts(incomplete: str) -> list[str]:
+    """Names of Docker contexts for the shell."""
+    return [name for name in contexts.names() if name.startswith(incomplete)]
 
 
 def interruptible(function: Callable[..., None]) -> Callable[..., None]:
@@ -77,6 +82,9 @@ Via = Annotated[
 Image = Annotated[str | None, typer.Option("--image", help="image of the sidecar, instead of the toolbox")]
 Duration = Annotated[int | None, typer.Option("--duration", metavar="SECONDS", help="interrupt the tool after that")]
 DetachKeys = Annotated[str, typer.Option("--detach-keys", help="keys that leave the tool and let the process go on")]
+MayKill = Annotated[
+    bool, typer.Option("--may-kill", help="the process may die: for tools known to kill some (ltrace, of threads)")
+]
 ToolFile = Annotated[Path | None, typer.Option("--tool-file", help="a data file of your own for the tool")]
 Yes = Annotated[bool, typer.Option("--yes", help="with --via recreate: ask nobody")]
 AutoRestore = Annotated[bool, typer.Option("--auto-restore", help="with --via recreate: undo it when the tool ends")]
@@ -98,6 +106,7 @@ def run_tool(  # noqa: PLR0913 - each is an option of the command line
     image: Image = None,
     duration: Duration = None,
     detach_keys: DetachKeys = "ctrl-p,ctrl-q",
+    may_kill: MayKill = False,
     tool_file: ToolFile = None,
     yes: Yes = False,
     auto_restore: AutoRestore = False,
@@ -119,6 +128,7 @@ def run_tool(  # noqa: PLR0913 - each is an option of the command line
         image=image,
         duration=duration,
         detach_keys=detach_keys,
+        may_kill=may_kill,
         tool_file=tool_file,
         recreation=Recreation(yes=yes, auto_restore=auto_restore, force_compose=force_compose),
     )
@@ -249,8 +259,17 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and exit")
     ] = False,
+    context: Annotated[
+        str | None,
+        typer.Option(
+            "--context",
+            metavar="NAME",
+            help="the Docker context to use, whatever DOCKER_HOST says; may stand anywhere before --",
+            autocompletion=complete_contexts,
+        ),
+    ] = None,
 ) -> None:
-    del version
+    del version, context  # debugrun.contexts has taken it
 
 
 VERBS: dict[str, Callable[..., None]] = {

@@ -1,4 +1,4 @@
-"""The container engine, as few thin calls: the only module that imports docker-py.
+"""The container engine, as few thin calls. `transport` is how it is reached; only these two import docker-py.
 
 Answers are the API's own JSON. Every failure becomes a DebugrunError that says which endpoint, what it was asked
 for, why it said no, and what to type next (`refusals` holds the texts).
@@ -11,33 +11,24 @@ import contextlib
 import functools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import threading
+import urllib.parse
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from debugrun import transport
 from debugrun.errors import EngineError, TargetError, UsageError
 from debugrun.stream import Stream
+from debugrun.transport import FLOOR, Endpoint, translated
 
 if TYPE_CHECKING:
     from docker import APIClient
-    from docker.context import Context
-    from docker.tls import TLSConfig
 
 Json = Mapping[str, object]
 
-FLOOR = "1.39"  # Docker 18.09, the oldest whose default seccomp profile is known
 TIMEOUT = 60.0  # seconds for one answer; hijacked streams have none
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Endpoint:
-    """Where the engine is, and who said so: both are named by every error about reaching it."""
-
-    url: str
-    origin: str  # "DOCKER_HOST", "context NAME", "the default socket", "as asked"
-
-    def __str__(self) -> str:
-        return f"the engine at {self.url} ({self.origin})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,11 +71,12 @@ class FileStat:
 class Engine:
     """One engine in reach. Close it, or use it as a context manager."""
 
-    def __init__(self, client: APIClient, endpoint: Endpoint, version: Json) -> None:
+    def __init__(self, client: APIClient, endpoint: Endpoint) -> None:
         self._client = client
-        self._version = version
+        self._version: Json | None = None
+        self._asked = threading.Lock()
         self.endpoint = endpoint
-        self.asking = functools.partial(_translated, endpoint)
+        self.asking = functools.partial(translated, endpoint)
 
     def __enter__(self) -> Self:
         return self
@@ -94,7 +86,8 @@ class Engine:
 
     @property
     def client(self) -> APIClient:
-        """docker-py's client, for who builds images: nothing here would be thinner than that."""
+        """docker-py's client, which speaks the engine's newest API."""
+        self.version()
         return self._client
 
     def close(self) -> None:
@@ -102,24 +95,49 @@ class Engine:
         self._client.close()
 
     def version(self) -> Json:
-        """GET /version, as it was answered when connecting."""
-        return self._version
+        """GET /version, asked once. Raises EngineError: not reachable, or too old."""
+        with self._asked:
+            if self._version is None:
+                with self.asking("answer"):
+                    answer = self._client.version(api_version=False)
+                self._settle_on(str(answer.get("ApiVersion", "0")))
+                self._version = answer
+            return self._version
+
+    def _settle_on(self, found: str) -> None:
+        """docker-py would ask a second time to negotiate."""
+        if _number(found) < _number(FLOOR):
+            raise EngineError(
+                "engine-too-old",
+                f"{self.endpoint} speaks API {found}, at least {FLOOR} is needed (Docker 18.09)",
+                "update the engine, or name another one in DOCKER_HOST",
+            )
+        self._client._version = found  # type: ignore[attr-defined]  # noqa: SLF001 - the only way
+
+    def _get(self, path: str) -> Json:
+        """An object. Without a version in its path the API is the newest, as in `client`: no need to wait for that."""
+        answer = self._client.get(f"{self._client.base_url}{path}", timeout=TIMEOUT)
+        answer.raise_for_status()
+        found: Json = answer.json()
+        return found
 
     def info(self) -> Json:
         """GET /info."""
         with self.asking("tell about itself"):
-            return dict(self._client.info())
+            return self._get("/info")
 
     def inspect_container(self, ref: str) -> Json:
         """GET /containers/REF/json; `ref` is a name, an id or a prefix of one that only one container has."""
+        if re.fullmatch(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]*", ref) is None:  # moby daemon/names/names.go
+            raise TargetError("no-such-container", f"no container {ref!r}: that is no name", "docker ps")
         with self.asking("describe the container", ref):
-            return dict(self._client.inspect_container(ref))
+            return self._get(f"/containers/{ref.removeprefix('/')}/json")
 
     def list_containers(self, *, everything: bool = False, labels: Sequence[str] = ()) -> list[Json]:
         """GET /containers/json: the running ones, or all; `labels` are KEY or KEY=VALUE, all of which match."""
         filters = {"label": list(labels)} if labels else None
         with self.asking("list containers"):
-            return list(self._client.containers(all=everything, filters=filters))
+            return list(self.client.containers(all=everything, filters=filters))
 
     def container_names(self, *, everything: bool = False) -> tuple[str, ...]:
         """Names as people type them, sorted."""
@@ -132,8 +150,7 @@ class Engine:
     def inspect_image(self, ref: str) -> Json:
         """GET /images/REF/json. Raises EngineError `no-such-image`."""
         with self.asking("describe the image", ref):
-            image: Json = self._client.inspect_image(ref)  # type: ignore[no-untyped-call]
-            return image
+            return self._get(f"/images/{urllib.parse.quote(ref, safe='/:@')}/json")
 
     def archive_stat(self, container: str, path: str) -> FileStat | None:
         """What a path of the container's file system is; None when there is none. Runs nothing in it.
@@ -141,7 +158,7 @@ class Engine:
         HEAD /containers/ID/archive, which docker-py does not have: its get_archive makes a tar of the file.
         """
         with self.asking("look for a file in", container):
-            address = f"{self._client.base_url}/v{self._client.api_version}/containers/{container}/archive"
+            address = f"{self._client.base_url}/containers/{container}/archive"
             answer = self._client.head(address, params={"path": path}, timeout=TIMEOUT)
             if answer.status_code in {400, 404, 500}:  # 400, 500 (20.10): a part of the path is no directory
                 return None
@@ -163,7 +180,7 @@ class Engine:
         from docker.types import LogConfig  # noqa: PLC0415 - loaded by connect() already
 
         with self.asking("create a container from the image", sidecar.image):
-            host = self._client.create_host_config(
+            host = self.client.create_host_config(
                 auto_remove=True,
                 cap_add=list(sidecar.cap_add),
                 cap_drop=list(sidecar.cap_drop),
@@ -179,7 +196,7 @@ class Engine:
                 tmpfs={"/tmp": "mode=1777,size=1g"},  # noqa: S108 - the sidecar's own, gone with it
                 userns_mode=sidecar.userns_mode or None,
             )
-            created = self._client.create_container(
+            created = self.client.create_container(
                 sidecar.image,
                 entrypoint=[sidecar.command[0]],
                 command=list(sidecar.command[1:]),
@@ -202,12 +219,12 @@ class Engine:
         """POST /containers/ID/attach: its standard input, output and error, multiplexed. May precede the start."""
         with self.asking("attach to", container):
             wanted = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-            return Stream(self._client.attach_socket(container, params=wanted))
+            return Stream(self.client.attach_socket(container, params=wanted))
 
     def start(self, container: str) -> None:
         """POST /containers/ID/start."""
         with self.asking("start", container):
-            self._client.start(container)
+            self.client.start(container)
 
     def exec_create(  # noqa: PLR0913 - the API's own
         self,
@@ -230,7 +247,7 @@ class Engine:
                     "give that path by a UTF-8 name, or by a link with one",
                 ) from None
         with self.asking("run a command in", container):
-            created = self._client.exec_create(
+            created = self.client.exec_create(
                 container,
                 list(argv),
                 stdin=True,
@@ -245,22 +262,22 @@ class Engine:
     def exec_start(self, exec_id: str, *, tty: bool = False) -> Stream:
         """POST /exec/ID/start: the connection becomes its standard input and output (no TTY: multiplexed)."""
         with self.asking("start a command"):
-            return Stream(self._client.exec_start(exec_id, tty=tty, socket=True))
+            return Stream(self.client.exec_start(exec_id, tty=tty, socket=True))
 
     def exec_inspect(self, exec_id: str) -> Json:
         """GET /exec/ID/json. ExitCode may be null for some milliseconds after the stream has ended."""
         with self.asking("describe a command"):
-            return self._client.exec_inspect(exec_id)
+            return self.client.exec_inspect(exec_id)
 
     def resize(self, exec_id: str, *, rows: int, columns: int) -> None:
         """POST /exec/ID/resize: the size of its TTY."""
         with self.asking("resize a terminal"):
-            self._client.exec_resize(exec_id, height=rows, width=columns)
+            self.client.exec_resize(exec_id, height=rows, width=columns)
 
     def stop(self, container: str, *, timeout: int) -> None:
         """POST /containers/ID/stop: TERM, then KILL after `timeout` seconds. No error when it is not running."""
         with self.asking("stop", container):
-            self._client.stop(container, timeout=timeout)
+            self.client.stop(container, timeout=timeout)
 
     def remove(self, container: str, *, force: bool = False) -> None:
         """DELETE /containers/ID and its anonymous volumes; gone already is no error.
@@ -268,7 +285,7 @@ class Engine:
         Never force one that runs a tool: that one is killed.
         """
         with contextlib.suppress(TargetError), self.asking("remove", container):
-            self._client.remove_container(container, force=force, v=True)
+            self.client.remove_container(container, force=force, v=True)
 
 
 # No terminal sends this. The engine's own default, ctrl-p,ctrl-q, would take keys out of what the user types and hold
@@ -279,71 +296,11 @@ NO_DETACH_KEYS = "ctrl-^,ctrl-^,ctrl-^,ctrl-^,ctrl-^,ctrl-^,ctrl-^,ctrl-^"
 def connect(base_url: str | None = None, *, timeout: float = TIMEOUT) -> Engine:
     """The engine of `base_url`, else of DOCKER_HOST, else of the current Docker context, else the default socket.
 
-    One round trip: docker-py would ask for the version to negotiate the API's and throw the answer away.
-    Raises EngineError: not reachable (by its cause), or too old.
+    The first thing that is asked of it raises EngineError when it can't be reached (by its cause) or is too old.
     """
-    from docker import APIClient  # noqa: PLC0415 - 130 ms: only when there is something to ask
-
-    endpoint, url, tls = _resolve(base_url)
-    with _translated(endpoint, "answer"):
-        client = APIClient(url, version=FLOOR, timeout=int(timeout), tls=tls or False, use_ssh_client=True)
-        answer = client.version(api_version=False)
-    found = str(answer.get("ApiVersion", "0"))
-    if _number(found) < _number(FLOOR):
-        client.close()
-        raise EngineError(
-            "engine-too-old",
-            f"{endpoint} speaks API {found}, at least {FLOOR} is needed (Docker 18.09)",
-            "update the engine, or name another one in DOCKER_HOST",
-        )
-    # The only way to negotiate without a second request.
-    client._version = found  # type: ignore[attr-defined]  # noqa: SLF001
-    return Engine(client, endpoint, answer)
-
-
-def _resolve(base_url: str | None) -> tuple[Endpoint, str | None, TLSConfig | None]:
-    """Where to connect, docker-py's URL and TLS settings for it, by docker-py's own rules and order.
-
-    docker-py takes the default socket for a context that does not exist; another engine than the one asked for is
-    worse than none.
-    """
-    from docker.context import ContextAPI  # noqa: PLC0415 - loaded by connect() already
-    from docker.utils import kwargs_from_env  # noqa: PLC0415 - loaded by connect() already
-
-    if base_url is not None:
-        return Endpoint(url=base_url, origin="as asked"), base_url, None
-    with _translated(Endpoint(url="?", origin="DOCKER_TLS_VERIFY, DOCKER_CERT_PATH"), "configure"):
-        options = kwargs_from_env()
-        if "base_url" in options:
-            url = options["base_url"]
-            return Endpoint(url=url, origin="DOCKER_HOST"), url, options.get("tls")
-        named = os.environ.get("DOCKER_CONTEXT")
-        context: Context | None = ContextAPI.get_context(named)
-        if context is None:
-            raise EngineError("no-such-context", f"no Docker context {named or 'as configured'}", "docker context ls")
-        chosen = ContextAPI.kwargs_from_context()
-    origin = "the default socket" if context.Name == "default" else f"context {context.Name}"
-    endpoint = Endpoint(url=chosen.get("base_url", "unix:///var/run/docker.sock"), origin=origin)
-    return endpoint, chosen.get("base_url"), chosen.get("tls", options.get("tls"))
+    endpoint, client = transport.client(base_url, timeout=timeout)
+    return Engine(client, endpoint)
 
 
 def _number(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdigit())
-
-
-@contextlib.contextmanager
-def _translated(endpoint: Endpoint, doing: str, ref: str = "") -> Iterator[None]:
-    """docker-py's and requests' errors, as ours."""
-    from docker.errors import APIError, DockerException  # noqa: PLC0415 - loaded by connect() already
-    from requests.exceptions import HTTPError, RequestException  # noqa: PLC0415 - loaded by connect() already
-
-    try:
-        yield
-    except (DockerException, RequestException, OSError) as error:
-        from debugrun import refusals  # noqa: PLC0415 - only errors need its texts
-
-        if not isinstance(error, HTTPError):  # APIError is one
-            raise refusals.unreachable(error, str(endpoint)) from error
-        text = str(error.explanation or error) if isinstance(error, APIError) else error.response.text
-        status = 0 if error.response is None else error.response.status_code
-        raise refusals.refused(status, text, str(endpoint), doing, ref) from error

@@ -132,8 +132,11 @@ def unreachable(error: Exception, where: str) -> EngineError:
     """A request to the engine `where` that got no answer: the first known cause of all that the exception wraps."""
     causes = list(_causes(error))
     for cause in causes:
+        kinds = {kind.__name__ for kind in type(cause).__mro__}
+        if "NewConnectionError" in kinds:  # urllib3 counts it as a timeout; why there is none lies below
+            continue
         for each in UNREACHABLE:
-            if each.kind in {kind.__name__ for kind in type(cause).__mro__}:
+            if each.kind in kinds:
                 return EngineError(each.code, f"{where}: {each.why.format(cause=cause)}", each.hint)
     return EngineError("engine-unreachable", f"{where}: {causes[-1]}", "does `docker version` answer?")
 
@@ -184,6 +187,12 @@ UNREACHABLE = (
         code="engine-tls",
         why="{cause}",
         hint="DOCKER_CERT_PATH holds ca.pem, cert.pem and key.pem",
+    ),
+    _Cause(
+        kind="SshError",
+        code="engine-ssh",
+        why="{cause}",
+        hint="`ssh HOST docker version` must answer without a question: keys in the agent, the host's key known",
     ),
     _Cause(kind="ReadTimeout", code="engine-timeout", why="no answer in time", hint="does `docker version` answer?"),
     _Cause(kind="ConnectTimeout", code="engine-timeout", why="no answer in time", hint="does its host answer?"),

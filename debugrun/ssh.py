@@ -1,0 +1,229 @@
+"""An engine behind ssh: each connection is an ssh client that runs `docker system dial-stdio` over there.
+
+docker-py's own way needs paramiko even where the ssh client does the work, logs in anew for every request, and hands
+out two pipes. Here the client's input and output are one end of a socket pair, so that everything above sees an
+ordinary socket; and the first login carries those that follow (ssh_config(5) ControlMaster), unless the user has
+configured that already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shlex
+import socket
+import subprocess
+import tempfile
+import threading
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from platformdirs import user_cache_path
+from requests import PreparedRequest
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.response import HTTPResponse
+
+from debugrun.errors import EngineError
+
+LONGEST_SOCKET_PATH = 107 - 17  # unix(7) sun_path, less what ssh appends while it makes the socket
+LAST_WORDS = 2.0  # seconds that a client has to say why it failed
+CONNECTIONS = 10  # sshd_config(5) MaxSessions, by default
+# Ctrl-C in a terminal is for the tool: what a shell ignores, the program that it becomes ignores as well.
+UNTOUCHED = "trap '' INT QUIT; exec \"$@\""
+
+
+class SshError(ConnectionError):
+    """What the ssh client said, or the docker client at the other end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Destination:
+    """ssh://[USER@]HOST[:PORT][/SOCKET], as the docker CLI takes it."""
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+    path: str = ""
+
+    @classmethod
+    def of(cls, url: str) -> Destination:
+        """From a URL. Raises EngineError."""
+        try:
+            parts = urllib.parse.urlsplit(url)
+            found = cls(host=parts.hostname or "", user=parts.username, port=parts.port, path=parts.path)
+        except ValueError:
+            found = cls(host="")
+        if not found.host or parts.password is not None or parts.query or parts.fragment:
+            raise EngineError("bad-endpoint", f"{url} is no address of an engine", "ssh://[USER@]HOST[:PORT][/SOCKET]")
+        return found
+
+    def words(self) -> list[str]:
+        """Arguments of ssh(1); a host can't be taken for an option."""
+        user = ["-l", self.user] if self.user else []
+        port = ["-p", str(self.port)] if self.port else []
+        return [*user, *port, "--", self.host]
+
+    def command(self) -> str:
+        """What the shell over there is to run."""
+        engine = ["--host", f"unix://{self.path}"] if self.path not in {"", "/"} else []
+        return shlex.join(["docker", *engine, "system", "dial-stdio"])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Client:
+    """One ssh client: its process, our end of its input and output, its error output."""
+
+    process: subprocess.Popen[bytes]
+    socket: socket.socket
+    errors: IO[bytes]
+
+    def last_words(self) -> str:
+        """The last line that it wrote, once it has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(LAST_WORDS)
+        self.errors.seek(0)
+        lines = self.errors.read().decode(errors="replace").splitlines()
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    def end(self) -> None:
+        """End it; nothing that it has not delivered yet is waited for."""
+        self.socket.close()
+        self.process.terminate()
+        self.process.wait()
+        self.errors.close()
+
+
+class Login:
+    """Opens connections to one destination; the first login carries the others."""
+
+    def __init__(self, destination: Destination) -> None:
+        self._destination = destination
+        self._clients: list[Client] = []
+        self._lock = threading.Lock()
+        self._shared: Path | None = None
+
+    def dial(self) -> Client:
+        """Start one more ssh client. It may fail later: `Client.last_words` says why."""
+        with self._lock:
+            first = not self._clients
+            if first:
+                self._shared = _shared_socket(self._destination)
+            ours, theirs = socket.socketpair()
+            errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by Client.end
+            with theirs:
+                process = subprocess.Popen(
+                    ["/bin/sh", "-c", UNTOUCHED, "sh", *self._argv(first=first)],
+                    stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=errors,
+                )  # fmt: skip
+            self._clients.append(Client(process=process, socket=ours, errors=errors))
+            return self._clients[-1]
+
+    def _argv(self, *, first: bool) -> list[str]:
+        options = ["-T", "-o", "ConnectTimeout=30"]
+        if self._shared is not None:
+            options += ["-o", f"ControlMaster={'yes' if first else 'no'}", "-o", f"ControlPath={self._shared}"]
+            options += ["-o", "ControlPersist=no"]
+        return ["ssh", *options, *self._destination.words(), self._destination.command()]
+
+    def close(self) -> None:
+        """End all clients. Nothing of ours stays: the first one, on its way out, removes the socket of the others."""
+        with self._lock:
+            for each in reversed(self._clients):
+                each.end()
+            self._clients.clear()
+
+
+def _shared_socket(destination: Destination) -> Path | None:
+    """A path for the socket of the first login; None where the user has one configured, or none can be made."""
+    command = ["ssh", "-G", *destination.words()]
+    asked = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if asked.returncode != 0 or any(line.startswith("controlpath ") for line in asked.stdout.splitlines()):
+        return None
+    folder = user_cache_path("debugrun")
+    path = folder / f"ssh-{secrets.token_hex(4)}"
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if (
+            len(os.fsencode(path)) <= LONGEST_SOCKET_PATH
+            and "%" not in str(path)
+            and folder.stat().st_uid == os.geteuid()
+        ):
+            return path
+    return None
+
+
+class _Connection(HTTPConnection):
+    """HTTP over an ssh client."""
+
+    def __init__(self, login: Login, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._login = login
+        self._client: Client | None = None
+
+    def _new_conn(self) -> socket.socket:
+        self._client = self._login.dial()
+        self._client.socket.settimeout(self.timeout if isinstance(self.timeout, (int, float)) else None)
+        return self._client.socket
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """A connection that breaks has a reason, which the ssh client tells on its error output."""
+        try:
+            yield
+        except ConnectionError as error:
+            said = self._client.last_words() if self._client else ""
+            raise SshError(said or str(error)) from error
+
+    def send(self, data: Any) -> None:  # noqa: ANN401 - as http.client has it
+        with self._explained():
+            super().send(data)
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override] # as urllib3's own
+        with self._explained():
+            return super().getresponse()
+
+
+class _Pool(HTTPConnectionPool):
+    def __init__(self, login: Login, timeout: float) -> None:
+        super().__init__("localhost", maxsize=CONNECTIONS)
+        self._login = login
+        self._seconds = timeout
+
+    def _new_conn(self) -> _Connection:
+        return _Connection(self._login, self._seconds)
+
+
+class SshAdapter(HTTPAdapter):
+    """For requests.Session.mount: what goes to one engine goes over ssh."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        """Raises EngineError: no such address."""
+        super().__init__()
+        self._login = Login(Destination.of(url))
+        self._pool = _Pool(self._login, timeout)
+
+    def get_connection_with_tls_context(
+        self,
+        request: PreparedRequest,  # noqa: ARG002 - the shape of requests'
+        verify: bool | str | None,  # noqa: ARG002, FBT001 - the same
+        proxies: Mapping[str, str] | None = None,  # noqa: ARG002 - the same
+        cert: tuple[str, str] | str | None = None,  # noqa: ARG002 - the same
+    ) -> HTTPConnectionPool:
+        """The one pool."""
+        return self._pool
+
+    def request_url(self, request: PreparedRequest, proxies: Mapping[str, str] | None) -> str:  # noqa: ARG002 - the same
+        """The path: what stands before it is no address."""
+        return request.path_url
+
+    def close(self) -> None:
+        """Close all connections and end their clients."""
+        self._pool.close()
+        self._login.close()
+        super().close()
