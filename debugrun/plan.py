@@ -40,6 +40,11 @@ class Plan:
         """The option that is taken."""
         return None if self.chosen is None else self.options[self.chosen]
 
+    @property
+    def harm(self) -> str:
+        """What the tool may do to this process by itself, whatever it is granted; "": nothing that is known."""
+        return self.tool.harms_threads if self.facts.process.threads > 1 else ""
+
     def narrower(self) -> tuple[Option, ...]:
         """What was rejected on the way: the explanation, and the proof obligation."""
         return self.options if self.chosen is None else self.options[: self.chosen]

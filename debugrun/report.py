@@ -30,6 +30,7 @@ def plan_json(plan: Plan) -> str:
             "comm": process.comm,
             "exe": process.exe,
         },
+        "harm": plan.harm or None,
         "chosen": plan.chosen,
         "options": [_option_json(option) for option in plan.options],
     }
@@ -109,6 +110,13 @@ def announce(plan: Plan) -> str:
     return "\n".join([line, *(f"debugrun: note: {lost}" for lost in option.lost)])
 
 
+def danger(plan: Plan) -> tuple[str, str]:
+    """(message, next command) for a tool that may kill this process by itself."""
+    process, name = plan.facts.process, plan.tool.name
+    message = f"{name} may kill PID {process.pid} ({process.comm}), which has {process.threads} threads: {plan.harm}"
+    return message, f"debugrun strace {plan.facts.container.name}; or --may-kill, where the process may die"
+
+
 def plan_text(plan: Plan) -> str:
     """The plan for a person: the choice, what was rejected and why, what wider ones would cost, the docker line."""
     process, container = plan.facts.process, plan.facts.container
@@ -120,6 +128,8 @@ def plan_text(plan: Plan) -> str:
         lines.append(f"{mark} {option.grant.value:<10} {what(option, own)}: {_MARKS[option.verdict]}{allowed}")
         lines += [f"      {line}" for line in _gate_lines(_telling(option, chosen=index == plan.chosen))]
         lines += [f"      lost: {lost}" for lost in option.lost]
+    if plan.harm:
+        lines += ["", f"{danger(plan)[0]}: not without --may-kill"]
     chosen = plan.option
     if chosen is None:
         return "\n".join([*lines, "", refusal(plan)[0], refusal(plan)[1]])

@@ -28,6 +28,7 @@ class Request:
 
     At most one of `pid` (the container's own), `host_pid` and `comm` says which process; none of them: PID 1, or
     its only child when PID 1 is an init. `image` overrides the sidecar's image. `duration` is in seconds.
+    `may_kill`: the process may die of the tool.
     """
 
     tool: str
@@ -43,6 +44,7 @@ class Request:
     detach_keys: str = "ctrl-p,ctrl-q"
     tool_file: Path | None = None
     recreation: Recreation = field(default_factory=Recreation)
+    may_kill: bool = False
 
     def __post_init__(self) -> None:
         named = [each for each in (self.pid, self.host_pid, self.comm) if each is not None]

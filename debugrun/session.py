@@ -35,6 +35,8 @@ def debug(connection: engine.Engine, request: Request, folder: Path) -> int:
     tool, mode = find_tool(request, folder)
     facts = look(connection, request, tool)
     decision = plan(tool, mode, facts, request.ceiling, lines=False)
+    if decision.harm and not request.may_kill and decision.option is not None:
+        raise RefusedError("may-kill", *report.danger(decision))
     while (option := decision.option) is not None:
         print(report.announce(decision), file=sys.stderr)
         result = attempt(connection, request, decision, option)

@@ -128,7 +128,8 @@ class Launch:
 class Tool:
     """A debug tool: its binary, its modes, and how it says no. Without `modes` it only starts programs, by `launches`.
 
-    `breakpoints`: it writes into the target's text. `stop_signal` makes it detach from the target and end. `toolbox`:
+    `breakpoints`: it writes into the target's text. `stop_signal` makes it detach from the target and end.
+    `harms_threads`: what it does to a process of several threads, whatever is granted; "": nothing known. `toolbox`:
     the default toolbox image holds it; the large and the rare ones take an image of their own (--image).
     """
 
@@ -140,6 +141,7 @@ class Tool:
     failures: tuple[Failure, ...] = ()
     breakpoints: bool = False
     stop_signal: str = "TERM"
+    harms_threads: str = ""
     file_capabilities: tuple[tuple[str, ...], ...] = ()
     debian: tuple[str, ...] = ()
     pypi: tuple[str, ...] = ()
@@ -197,6 +199,7 @@ def parse(text: str, origin: str) -> Tool:
         failures=tuple(_failure(each) for each in reader.tables("failures")),
         breakpoints=reader.flag("breakpoints"),
         stop_signal=reader.text("stop_signal", "TERM"),
+        harms_threads=reader.text("harms_threads"),
         file_capabilities=_capability_sets(reader),
         debian=packages.texts("debian"),
         pypi=packages.texts("pypi"),

@@ -16,7 +16,7 @@ UID_1000 = {"uids": [1000] * 4, "gids": [1000] * 4, "permitted": []}
 def test_plan_json_is_the_documented_contract() -> None:
     decision = cases.decide({"tool": "gdb", "facts": {"process": UID_1000}})
     envelope = json.loads(report.plan_json(decision))
-    assert set(envelope) == {"schema", "tool", "mode", "target", "chosen", "options"}
+    assert set(envelope) == {"schema", "tool", "mode", "target", "harm", "chosen", "options"}
     assert envelope["schema"] == 1
     assert set(envelope["target"]) == {"container", "name", "pid", "uid", "gid", "comm", "exe"}
     for option in envelope["options"]:
@@ -72,3 +72,14 @@ def test_a_refuted_option_is_recorded_and_the_next_one_taken() -> None:
     assert second.option is not None
     assert second.option.cap_add == ("SYS_PTRACE",)
     assert "tried: ptrace: Operation not permitted." in [g.fact for g in second.options[first.chosen or 0].gates]
+
+
+def test_a_tool_that_may_kill_says_so_of_several_threads_only() -> None:
+    harmful = cases.decide({"tool": "ltrace", "facts": {"process": {"threads": 3}}})
+    message, hint = report.danger(harmful)
+    assert "3 threads" in message
+    assert "--may-kill" in hint
+    assert message in report.plan_text(harmful)
+    assert json.loads(report.plan_json(harmful))["harm"] == harmful.harm != ""
+    assert not cases.decide({"tool": "ltrace", "facts": {"process": {"threads": 1}}}).harm
+    assert not cases.decide({"tool": "strace", "facts": {"process": {"threads": 3}}}).harm

@@ -82,6 +82,7 @@ def test_refusals_name_what_is_wrong_and_what_to_type(
         (["gdb", web, "7"], 125, "thread", "1"),
         (["gdb", web, "--name", "nobody"], 125, "nobody", "worker"),
         (["gdb", target("undump"), "--max-grant", "none"], 126, "not dumpable", "--max-grant caps"),
+        (["ltrace", web], 126, "has 3 threads", "--may-kill"),
     ]
     for args, status, says, hint in cases:
         done = debugrun(*args, status=status)

@@ -108,10 +108,10 @@ def every(grants: tuple[Given, ...], *works: Work, part: int | None = None) -> t
     return tuple(Trial(given=given, works=works) for given in (grants if part is None else grants[part::3]))
 
 
-def native(*tracers: Work, part: int | None = None) -> tuple[Trial, ...]:
+def native(*, part: int | None = None) -> tuple[Trial, ...]:
     """What is tried on a program in machine code."""
     return (
-        *every(TRACING, GDB, STRACE, GDBSERVER, *tracers, part=part),
+        *every(TRACING, GDB, STRACE, GDBSERVER, part=part),
         *every(COUNTING, PERF, part=part),
         *every((Given(caps=("SYS_ADMIN",)), Given(caps=DOCKER_DEFAULT)), PERF, part=part),
     )
@@ -119,19 +119,24 @@ def native(*tracers: Work, part: int | None = None) -> tuple[Trial, ...]:
 
 # All grants on the three kinds of target that differ most; on the others every third.
 CASES = {
-    "root": Case(service="root", trials=(*native(LTRACE), *every(SCARCE, GDB, PERF), *every(CAPTURING, TCPDUMP))),
-    "u1000": Case(service="u1000", trials=(*native(LTRACE), *every(CAPTURING, TCPDUMP, part=0))),
-    "undump1000": Case(service="undump1000", trials=native(LTRACE)),
-    "hard": Case(service="hard", trials=(*native(LTRACE, part=0), *every(CAPTURING, TCPDUMP, part=1))),
-    "rootcap": Case(service="rootcap", trials=native(LTRACE, part=1)),
-    "rootnocaps": Case(service="rootnocaps", trials=native(LTRACE, part=2)),
-    "undump": Case(service="undump", trials=native(LTRACE, part=0)),
+    "root": Case(service="root", trials=(*native(), *every(SCARCE, GDB, PERF), *every(CAPTURING, TCPDUMP))),
+    "u1000": Case(service="u1000", trials=(*native(), *every(CAPTURING, TCPDUMP, part=0))),
+    "undump1000": Case(service="undump1000", trials=native()),
+    "hard": Case(service="hard", trials=(*native(part=0), *every(CAPTURING, TCPDUMP, part=1))),
+    "rootcap": Case(service="rootcap", trials=native(part=1)),
+    "rootnocaps": Case(service="rootnocaps", trials=native(part=2)),
+    "undump": Case(service="undump", trials=native(part=0)),
     "static": Case(service="static", trials=native(part=1)),
     "musl": Case(service="musl", trials=native(part=2)),
     "owngdb": Case(service="owngdb", trials=(*native(part=0), *every(IN_PLACE, GDB, STRACE))),
     "owngdb1000": Case(service="owngdb1000", trials=(*native(part=1), *every(IN_PLACE, GDB, STRACE))),
     "multiuid": Case(service="multiuid", trials=native(part=2), comm="supervisor"),
     "multiuid-child": Case(service="multiuid", trials=native(part=0), comm="worker"),
+    "lone": Case(service="lone", trials=every(TRACING, LTRACE)),
+    "lone1000": Case(service="lone1000", trials=every(TRACING, LTRACE)),
+    "loneundump1000": Case(service="loneundump1000", trials=every(TRACING, LTRACE)),
+    "lonehard": Case(service="lonehard", trials=every(TRACING, LTRACE, part=0)),
+    "lonerootcap": Case(service="lonerootcap", trials=every(TRACING, LTRACE, part=1)),
     "python": Case(service="python", trials=every(TRACING, PY_SPY)),
 }
 

@@ -84,12 +84,20 @@ def test_gdb_at_a_terminal(victim: Victim, number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=lambda each: each.name)
-@pytest.mark.parametrize("tool", BATCH)
+@pytest.mark.parametrize("tool", [tool for tool in BATCH if tool != "ltrace"])
 def test_a_tool_without_a_terminal(tool: str, victim: Victim, number: signal.Signals) -> None:
     with caught(tool, victim) as process:
         process.send_signal(number)
         released(victim)
         assert process.wait(10) == (-number if number == signal.SIGKILL else 128 + number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda each: each.name)
+def test_ltrace_of_one_thread(engine: docker.APIClient, toolbox: str, number: signal.Signals) -> None:
+    assert toolbox
+    with victims(engine, command=["/opt/app/worker", "lone"]) as lone, caught("ltrace", lone) as process:
+        process.send_signal(number)
+        released(lone)
 
 
 def test_a_client_that_sleeps(victim: Victim) -> None:

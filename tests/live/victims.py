@@ -60,9 +60,12 @@ class Victim:
 
 
 @contextlib.contextmanager
-def victims(client: docker.APIClient, *, user: str = "1000:1000", image: str = IMAGE) -> Iterator[Victim]:
+def victims(
+    client: docker.APIClient, *, user: str = "1000:1000", image: str = IMAGE, command: list[str] | None = None
+) -> Iterator[Victim]:
     name = f"debugrun-victim-{uuid.uuid4().hex[:8]}"
-    made = client.create_container(image, name=name, user=user, host_config=client.create_host_config(network_mode="none"))  # fmt: skip  # noqa: E501
+    host = client.create_host_config(network_mode="none")
+    made = client.create_container(image, command, name=name, user=user, host_config=host)
     try:
         client.start(made["Id"])
         pid = client.inspect_container(made["Id"])["State"]["Pid"]

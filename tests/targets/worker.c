@@ -1,6 +1,6 @@
 /* A program to look at. Each thread goes through serve -> work; the main one prints a tick every 100 ms.
  *
- *   worker [undumpable|busy]      busy: burn a few ms for each tick, for profilers
+ *   worker [undumpable] [busy] [lone]      busy: burn a few ms for each tick, for profilers; lone: one thread
  *
  * Built with -DPUMP the innermost call goes through pump() of a shared library, which is then on every stack.
  * Built with -DOWN_SYSCALL no function of libc is innermost: musl's have no unwind tables, and its stacks would end
@@ -54,9 +54,15 @@ static void *run(void *name) {
 
 int main(int argc, char **argv) {
     pthread_t alpha, beta;
-    if (argc > 1 && strcmp(argv[1], "undumpable") == 0)
-        prctl(PR_SET_DUMPABLE, 0);
-    busy = argc > 1 && strcmp(argv[1], "busy") == 0;
+    int lone = 0;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "undumpable") == 0)
+            prctl(PR_SET_DUMPABLE, 0);
+        busy |= strcmp(argv[i], "busy") == 0;
+        lone |= strcmp(argv[i], "lone") == 0;
+    }
+    if (lone)
+        serve(NULL);
     if (pthread_create(&alpha, NULL, run, "alpha") != 0 || pthread_create(&beta, NULL, run, "beta") != 0)
         return 1;
     serve(NULL);
