@@ -127,16 +127,16 @@ def _config(container: Json, image: Json, linked: endpoints.Endpoints) -> dict[s
     """Config, so that merging it with the image's gives it again."""
     config = dict(mapping(container, "Config"))
     config["Image"] = text(container, "Image")  # the tag may have moved on
-    if not items(config, "Entrypoint") and items(mapping(image, "Config"), "Entrypoint"):
-        config["Entrypoint"] = [""]  # as --entrypoint "" has it: null would inherit the image's
+    if config.get("Entrypoint") is None and items(mapping(image, "Config"), "Entrypoint"):
+        config["Entrypoint"] = [""]  # as --entrypoint "" has it, which the engine makes null: that would inherit
     host = mapping(container, "HostConfig")
     if text(host, "UTSMode") == "host":
         config["Hostname"] = ""  # refused otherwise; the engine fills the short id in, which nobody sees
     if linked.mode.startswith("container:"):
         # Copied from the other container, or merged from the image, where a request may not have them
         # (moby daemon/pkg/opts or runconfig/hostconfig_unix.go validateNetContainerMode()).
-        config |= {"Hostname": "", "Domainname": "", "ExposedPorts": {}, "MacAddress": ""}
-    if linked.has_macs:
+        config |= {"Hostname": "", "Domainname": "", "ExposedPorts": None}
+    if linked.has_macs or linked.mode.startswith("container:"):
         config.pop("MacAddress", None)
     return config
 

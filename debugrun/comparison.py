@@ -94,13 +94,10 @@ def _canonical(container: Json) -> Json:
     told: Json = json.loads(json.dumps(container).replace(identity, "ID")) if identity else container
     told = {**told, "Id": identity}
     host, settings = mapping(told, "HostConfig"), mapping(told, "NetworkSettings")
-    asked = storage.stored(told, (), docker=True).host
-    host = {
-        **host,
-        **asked,
-        "PortBindings": endpoints.pinned_ports(told),
-        "Links": sorted(items(host, "Links"), key=str),
-    }
+    host = {**host, **storage.stored(told, (), docker=True).host, "PortBindings": endpoints.pinned_ports(told)}
+    # In an order: the engine mounts by depth, and shows links as they come.
+    host["Links"] = sorted(items(host, "Links"), key=str)
+    host["Mounts"] = sorted(maps(host, "Mounts"), key=lambda mount: text(mount, "Target"))
     config = dict(mapping(told, "Config"))
     if text(host, "UTSMode") == "host" and text(config, "Hostname") == identity[:12]:
         config["Hostname"] = "ID"  # filled in by the engine, seen by nobody
@@ -123,7 +120,7 @@ def _endpoint(container: Json, name: str, found: Json) -> Json:
 
 
 def _ports(ports: Json) -> Json:
-    """Published ports in an order: the engine's is by chance, as with links."""
+    """Published ports in an order: the engine's is by chance."""
     return {port: sorted(maps(ports, port), key=str) if ports[port] else ports[port] for port in ports}
 
 
