@@ -1,9 +1,8 @@
-"""One duplex byte stream over the four kinds of connection that docker-py hands out after an upgrade.
+"""One duplex byte stream over the kinds of connection that docker-py hands out after an upgrade.
 
-Plain sockets (unix, tcp) come wrapped in socket.SocketIO, TLS as ssl.SSLSocket, ssh as docker-py's SSHSocket (the
-ssh client's pipes) or as a paramiko Channel. Nothing here blocks: `receive` and `send` say what was possible, and
-the caller polls. Bytes that arrived together with the HTTP answer's head lie in the response's buffer, where
-docker-py forgets them; they come out first.
+Plain sockets (unix, tcp, an ssh client's) come wrapped in socket.SocketIO, TLS as ssl.SSLSocket, and paramiko's as a
+Channel. Nothing here blocks: `receive` and `send` say what was possible, and the caller polls. Bytes that arrived
+together with the HTTP answer's head lie in the response's buffer, where docker-py forgets them; they come out first.
 """
 
 from __future__ import annotations
@@ -60,9 +59,13 @@ class _Socket:
             return 0
 
     def close_write(self) -> None:
-        # Not SSLSocket.shutdown: that throws the TLS state away, with what is still to be read.
         with contextlib.suppress(OSError):
-            socket.socket.shutdown(self._socket, socket.SHUT_WR)
+            if isinstance(self._socket, ssl.SSLSocket):
+                # Not SSLSocket.shutdown, which throws the TLS state away with what is still to be read; and a plain
+                # end of input, without TLS's own, counts as an attack (RFC 8446, 6.1).
+                _send_fully(self._socket, _close_notify(self._socket))
+            else:
+                self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -70,37 +73,34 @@ class _Socket:
         self._socket.close()
 
 
-class _Pipes:
-    """The two pipes of an ssh client that runs `docker system dial-stdio`."""
+def _close_notify(connection: ssl.SSLSocket) -> bytes:
+    """The record that ends our half of a TLS connection.
 
-    def __init__(self, read_fd: int, write_fd: int) -> None:
-        self.read_fd = os.dup(read_fd)
-        self.write_fd: int | None = os.dup(write_fd)
-        os.set_blocking(self.read_fd, False)
-        os.set_blocking(self.write_fd, False)
-
-    def receive(self) -> bytes | None:
+    SSLSocket.unwrap sends it and looks for the other side's at once: data of the tool that comes in between is then an
+    error which ends the connection. So a stand-in takes the connection's place meanwhile, where nothing comes in.
+    """
+    ours, stand_in = socket.socketpair()
+    kept = os.dup(connection.fileno())
+    with ours, stand_in:
+        ours.settimeout(0)
+        stand_in.settimeout(0)
+        os.dup2(stand_in.fileno(), connection.fileno(), inheritable=False)
         try:
-            return os.read(self.read_fd, CHUNK)
-        except BlockingIOError:
-            return None
+            with contextlib.suppress(OSError):  # SSLWantReadError: the other side's is still to come
+                connection._sslobj.shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - unwrap forgets the TLS state
+        finally:
+            os.dup2(kept, connection.fileno(), inheritable=False)
+            os.close(kept)
+        return ours.recv(CHUNK)
 
-    def send(self, data: bytes | memoryview) -> int:
-        if self.write_fd is None:
-            raise BrokenPipeError
-        try:
-            return os.write(self.write_fd, data)
-        except BlockingIOError:
-            return 0
 
-    def close_write(self) -> None:
-        if self.write_fd is not None:
-            os.close(self.write_fd)
-            self.write_fd = None
-
-    def close(self) -> None:
-        self.close_write()
-        os.close(self.read_fd)
+def _send_fully(connection: ssl.SSLSocket, data: bytes) -> None:
+    """Send few bytes past TLS."""
+    while data:
+        with contextlib.suppress(BlockingIOError):
+            data = data[socket.socket.send(connection, data) :]
+        if data:
+            select.select([], [connection], [], 1.0)
 
 
 class _ChannelLike(Protocol):
@@ -234,15 +234,9 @@ class Stream:
 def _normalised(raw: object) -> tuple[_Connection, bytes]:
     """The connection below docker-py's object, and the bytes that its response has buffered."""
     buffer = getattr(getattr(getattr(getattr(raw, "_response", None), "raw", None), "_fp", None), "fp", None)
-    process = getattr(raw, "proc", None)
-    if process is not None:  # SSHSocket: an unconnected socket.socket that owns an ssh client
-        connection: _Connection = _Pipes(process.stdout.fileno(), process.stdin.fileno())
-        os.set_blocking(process.stdout.fileno(), False)  # for the peek
-        return connection, _peek(buffer)
     plain = getattr(raw, "_sock", raw)
     if isinstance(plain, socket.socket):
-        connection = _Socket(plain)
-        return connection, _peek(buffer)
+        return _Socket(plain), _peek(buffer)
     early = bytes(getattr(buffer, "_rbuffer", b""))  # paramiko's own file object
     return _Channel(cast("_ChannelLike", raw)), early
 
