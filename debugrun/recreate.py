@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from debugrun import journal, restore, shapes, transaction
+from debugrun import journal, layer, restore, shapes, transaction
 from debugrun.blueprint import Blueprint, with_image, with_labels
 from debugrun.engine import Engine
 from debugrun.errors import DebugrunError, EngineError, TargetError
@@ -141,9 +141,9 @@ def _replace(engine: Engine, change: Change, first: str, stopping: list[bool]) -
     began = time.monotonic()
     engine.stop(record.original, timeout=restore.stop_timeout(change.before))
     stopping[0] = False
-    written = restore.written(engine, engine.inspect_container(record.original))
+    written = layer.written(engine, engine.inspect_container(record.original))
     if written:
-        image = restore.commit(engine, record.original, {LABEL_LAYER: record.original})
+        image = layer.commit(engine, record.original, {LABEL_LAYER: record.original})
         stand_in = _create(engine, with_image(change.drawn, image), record.name, record)
     else:
         stand_in = first

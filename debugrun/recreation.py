@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from debugrun import apply, comparison, engine, orchestrated, recreate, regrant, report, restore, session, shapes
+from debugrun import apply, comparison, engine, layer, orchestrated, recreate, regrant, report, restore, session, shapes
 from debugrun.blueprint import Blueprint, blueprint, with_grant
 from debugrun.dependents import Dependent, dependents
 from debugrun.engine import Engine
@@ -102,7 +102,7 @@ def _diff(before: Blueprint, after: Blueprint) -> list[str]:
 
 
 def _layer(connection: Engine, before: Json) -> list[str]:
-    paths = restore.written(connection, before)
+    paths = layer.written(connection, before)
     if not paths:
         return []
     with connection.asking("measure", str(before["Id"])):

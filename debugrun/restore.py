@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from debugrun import journal, layer, shapes, transaction
 from debugrun.engine import Engine
@@ -22,9 +22,10 @@ STOP_TIMEOUT = 10  # seconds: the engine's own, where a container has none
 class Outcome:
     """What was done. `down` is how long nothing served, in seconds; None: it served all the time.
 
-    `saved` are (image, paths) of what stand-ins had written to their own layer.
+    `original` says whether there is one; `saved` are (image, paths) of what stand-ins had written to their own layer.
     """
 
+    original: bool = True
     down: float | None = None
     saved: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
 
@@ -43,7 +44,7 @@ def scenes(engine: Engine) -> tuple[Scene, ...]:
 def scene(engine: Engine, record: Record) -> Scene:
     """What the engine has of one transaction now."""
     stand_ins = [ref for ref, found in labelled(engine) if found.original == record.original]
-    seen = [each for ref in stand_ins if (each := _look(engine, ref, stand_in=True)) is not None]
+    seen = [each for ref in stand_ins if (each := _look(engine, ref, beside=record.original)) is not None]
     return Scene(
         record=record,
         original=_look(engine, record.original),
@@ -60,11 +61,12 @@ def settle(
     `stopping` says that somebody may have told the original to stop and not waited for it.
     """
     outcome, failures = Outcome(), 0
-    hands = _Hands(engine=engine, outcome=outcome, stopping=stopping)
+    hands = _Hands(engine=engine, record=record, outcome=outcome, stopping=stopping)
     for _ in range(ROUNDS):
         try:
-            steps = what(scene(engine, record))
-            if not steps:
+            found = scene(engine, record)
+            if not (steps := what(found)):
+                outcome.original = found.original is not None
                 return outcome
             for step in steps:
                 hands.take(step)
@@ -79,13 +81,13 @@ def settle(
 
 def undo(engine: Engine, record: Record, *, stopping: bool = True) -> Outcome:
     """Have the original back as it was, and nothing of ours left. Raises DebugrunError."""
-    if scene(engine, record).original is None:
+    outcome = settle(engine, record, transaction.undo, stopping=stopping)
+    if not outcome.original:
         raise TargetError(
             "original-gone",
             f"the original of {record.name} was removed: there is nothing to go back to",
-            f"debugrun restore {record.name} --keep-new",
+            f"`docker rm -f {record.name}`, or leave it as it is",
         )
-    outcome = settle(engine, record, transaction.undo, stopping=stopping)
     journal.forget(record.original)
     return outcome
 
@@ -108,6 +110,7 @@ class _Hands:
     """Does steps, and minds the time."""
 
     engine: Engine
+    record: Record
     outcome: Outcome
     stopping: bool
     stopped_at: float | None = None
@@ -128,7 +131,7 @@ class _Hands:
             if self.stopped_at is not None:
                 self.outcome.down = time.monotonic() - self.stopped_at
         elif step.act is Act.SAVE:
-            self.outcome.saved.append(_save(engine, ref))
+            self.outcome.saved.append(_save(engine, ref, self.record))
         elif step.act is Act.REMOVE:
             remove(engine, ref)
         elif step.act is Act.REMOVE_IMAGE:
@@ -169,28 +172,6 @@ def remove(engine: Engine, ref: str) -> None:
             raise
 
 
-def written(engine: Engine, inspected: Json) -> tuple[str, ...]:
-    """What a container wrote to its own layer."""
-    ref = str(inspected["Id"])
-    with engine.asking("say what was written by", ref):
-        return layer.written(engine.client.diff(ref) or (), inspected)
-
-
-def commit(engine: Engine, ref: str, labels: Mapping[str, str], *, repository: str = "", tag: str = "") -> str:
-    """POST /commit: an image with a stopped container's layer; its id. Takes as long as it takes."""
-    client, before = engine.client, engine.client.timeout
-    with engine.asking("keep the writable layer of", ref):
-        client.timeout = None  # type: ignore[assignment]
-        try:
-            made = client.commit(
-                ref, repository=repository or None, tag=tag or None, pause=False,
-                changes=[f"LABEL {key}={value}" for key, value in labels.items()],
-            )  # fmt: skip
-        finally:
-            client.timeout = before
-    return str(made["Id"])
-
-
 def labelled(engine: Engine) -> Iterator[tuple[str, Record]]:
     """(id, record) of all stand-ins."""
     for each in engine.list_containers(everything=True, labels=[LABEL]):
@@ -200,17 +181,18 @@ def labelled(engine: Engine) -> Iterator[tuple[str, Record]]:
             continue  # of another version, or somebody else's
 
 
-def _look(engine: Engine, ref: str, *, stand_in: bool = False) -> Seen | None:
+def _look(engine: Engine, ref: str, *, beside: str = "") -> Seen | None:
+    """A container; for a stand-in `beside` is its original, whose own files need not be kept twice."""
     try:
         told = engine.inspect_container(ref)
         seen = described(told)
-        silent = not stand_in or seen.running or not seen.ran
-        saved = silent or not written(engine, told) or bool(_images(engine, LABEL_KEPT, seen.id))
+        silent = not beside or seen.running or not seen.ran
+        saved = silent or not layer.news(engine, told, beside) or bool(_images(engine, LABEL_KEPT, seen.id))
     except TargetError as error:
         if error.code != "no-such-container":
             raise
         return None
-    return Seen(id=seen.id, name=seen.name, running=seen.running, restart=seen.restart, ran=seen.ran, saved=saved)
+    return replace(seen, saved=saved)
 
 
 def described(inspected: Json) -> Seen:
@@ -238,12 +220,11 @@ def _layers(engine: Engine, original: str) -> tuple[str, ...]:
     return tuple(str(each["Id"]) for each in found if str(each["Id"]) not in parents)
 
 
-def _save(engine: Engine, ref: str) -> tuple[str, tuple[str, ...]]:
-    told = engine.inspect_container(ref)
-    paths = written(engine, told)
-    labels = shapes.mapping(shapes.mapping(told, "Config"), "Labels")
-    tag = f"{transaction.load(shapes.text(labels, LABEL)).name}-{ref[:12]}"[-128:].lstrip(".-")
-    commit(engine, ref, {LABEL_KEPT: ref, LABEL_LAYER: ""}, repository="debugrun-kept", tag=tag)
+def _save(engine: Engine, ref: str, record: Record) -> tuple[str, tuple[str, ...]]:
+    """An image of what a stopped stand-in has in its own layer: (name, paths)."""
+    paths = layer.news(engine, engine.inspect_container(ref), record.original)
+    tag = f"{record.name}-{ref[:12]}"[-128:].lstrip(".-")
+    layer.commit(engine, ref, {LABEL_KEPT: ref, LABEL_LAYER: ""}, repository="debugrun-kept", tag=tag)
     return f"debugrun-kept:{tag}", paths
 
 
