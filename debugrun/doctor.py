@@ -33,7 +33,8 @@ class Findings:
 
     `config` holds the KERNEL_OPTIONS ("y", "m", "n"), `emulators` the foreign architectures that the host runs by
     emulation, `counters` tells whether the processor counts events, `leftovers` are names of containers of ours,
-    `toolbox` is the reference of the toolbox image on the engine.
+    `recreated` says of each recreated container what it still runs with, `toolbox` is the reference of the toolbox
+    image on the engine.
     """
 
     endpoint: str
@@ -45,6 +46,7 @@ class Findings:
     emulators: tuple[str, ...] | None = None
     counters: bool | None = None
     leftovers: tuple[str, ...] = ()
+    recreated: tuple[str, ...] = ()
     toolbox: str | None = None
 
 
@@ -69,6 +71,13 @@ def checks(found: Findings) -> Iterator[Check]:
         value=f"{left}: `debugrun gc` removes what is dead" if left else "nothing",
         source="containers labelled debugrun.session",
         state="note" if left else "ok",
+    )
+    recreated = "; ".join(found.recreated)
+    yield Check(
+        name="recreated",
+        value=recreated or "nothing",
+        source="containers labelled debugrun.recreated",
+        state="note" if recreated else "ok",
     )
     yield Check(
         name="toolbox",

@@ -22,15 +22,20 @@ def make_toolbox(folder: Path) -> None:
 
 
 def collect(*, everything: bool) -> None:
-    """Remove what a crash left; say what went and what stays."""
+    """Remove what a crash left; say what went and what stays, and what still runs recreated."""
+    from debugrun import restoring  # noqa: PLC0415 - not for a shell that completes
+
     with engine.connect() as connection:
         gone = gc.collect(connection, everything=everything)
         left = gc.leftovers(connection)
+        recreated = restoring.lines(connection)
     for each in gone:
         print(f"removed {each.name}")
     for each in left:
         if each.id not in {other.id for other in gone}:
             print(f"in use: {each.name}, {each.age:.0f} s old; debugrun gc --all ends it too", file=sys.stderr)
+    for line in recreated:
+        print(line, file=sys.stderr)
 
 
 def container_names() -> list[str]:
