@@ -32,13 +32,14 @@ CGROUP = "debugrun-test"
 STARTS_WITHIN = 30.0  # seconds
 ENDS_WITHIN = 15.0
 # Namespaces of its own: dockerd's bridge, its iptables rules and its mounts never meet those of another engine.
-# runc wants a pure cgroup v1 or v2: a hybrid's v2 part goes away in here.
+# runc wants a pure cgroup v1 or v2: a hybrid's v2 part goes away in here. Started by nohup or in the background of a
+# script, we ignore signals, and so would every process of every container.
 START = """
 ip link set lo up
 mount --make-rshared /
 mount -t tmpfs -o mode=755 tmpfs /run
 if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi
-exec dockerd "$@"
+exec env --default-signal dockerd "$@"
 """
 
 
