@@ -88,7 +88,8 @@ class Option:
     in a sidecar. `seccomp` is "default" (the engine's own), "unconfined", "target" (exec: the target's
     filter), or "custom": `profile`, a person's own as JSON text. `opened_calls` are seccomp needs opened on top of it.
     `file_capability` says that the tool's copy carries `cap_add` as file capabilities because a
-    non-root process gets none from Docker. `tool_args` replace the mode's default arguments so that the tool
+    non-root process gets none from Docker. `apparmor` is a label other than the engine's own, `selinux` "disable"
+    or None. `tool_args` replace the mode's default arguments so that the tool
     asks for less; `lost` says what that costs. `command` is the equivalent docker line, for a POSIX shell.
     """
 
@@ -103,6 +104,7 @@ class Option:
     profile: str | None = None
     opened_calls: tuple[str, ...] = ()
     apparmor: str | None = None
+    selinux: str | None = None
     no_new_privileges: bool = True
     file_capability: bool = False
     privileged: bool = False
@@ -139,4 +141,6 @@ class Option:
             opts.append(f"seccomp={self.seccomp}")
         if self.apparmor:
             opts.append(f"apparmor={self.apparmor}")
+        if self.selinux:
+            opts.append(f"label={self.selinux}")
         return tuple(opts)

@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Iterable
 
-from debugrun import kernel, seccomp
+from debugrun import kernel, labels, seccomp
 from debugrun.facts import ContainerFacts, EngineFacts, Facts
 from debugrun.grants import Gate, Layer, Option, Placement, Verdict
 from debugrun.tools import Mode, Need
@@ -67,6 +67,7 @@ def actor(option: Option, facts: Facts) -> kernel.Actor:
         capabilities=capabilities,
         privileged=option.privileged and uid == 0,
         label=_label(option, facts),
+        selinux=labels.selinux_of(option, facts),
     )
 
 

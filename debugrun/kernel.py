@@ -9,8 +9,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from debugrun import labels
 from debugrun.facts import Facts, ProcessFacts
 from debugrun.grants import Gate, Layer, Verdict
+from debugrun.labels import Answer
 
 OPEN, CLOSED, UNKNOWN = Verdict.OPEN, Verdict.CLOSED, Verdict.UNKNOWN
 
@@ -44,7 +46,8 @@ class Actor:
     """The tool's process: its ids and the capabilities that are effective (and permitted) in it.
 
     `privileged` stands for every capability there is. `label` is its AppArmor label; None where AppArmor is not
-    in use.
+    in use. `selinux` is "own" (the target's label), "container" (one for itself alone) or "unconfined"; None where
+    SELinux is not in use.
     """
 
     uid: int
@@ -52,6 +55,7 @@ class Actor:
     capabilities: frozenset[str]
     privileged: bool = False
     label: str | None = None
+    selinux: str | None = None
 
     def has(self, capability: str) -> bool:
         """Whether the capability is effective."""
@@ -64,9 +68,6 @@ def ask(gate: str, actor: Actor, facts: Facts, *, need: str) -> tuple[Gate, ...]
         Gate(need=need, layer=layer, verdict=verdict, fact=fact, source=source)
         for layer, verdict, fact, source in _RULES[gate](actor, facts)
     )
-
-
-Answer = tuple[Layer, Verdict, str, str]
 
 
 def _ptrace_access(actor: Actor, process: ProcessFacts) -> list[Answer]:
@@ -122,27 +123,17 @@ def _ptrace_child(actor: Actor, facts: Facts) -> list[Answer]:
     return _yama(actor, facts)
 
 
-def _apparmor(actor: Actor, facts: Facts) -> list[Answer]:
-    """apparmor.d(5) PTRACE RULES; security/apparmor/ipc.c aa_may_ptrace(); docker-default allows its equal only."""
-    theirs = facts.process.label or facts.container.apparmor
-    if not facts.engine.apparmor or actor.label is None or theirs is None:
-        return []
-    theirs = theirs.split(" ", 1)[0]
-    source = f"/proc/{facts.process.pid}/attr/current; apparmor.d(5)"
-    if actor.label in {"unconfined", theirs}:
-        return [(Layer.LSM, OPEN, f"AppArmor label {actor.label} may trace {theirs}", source)]
-    if actor.label == "docker-default":
-        return [(Layer.LSM, CLOSED, f"AppArmor: docker-default may not trace {theirs}", source)]
-    return [(Layer.LSM, UNKNOWN, f"whether AppArmor profile {actor.label} may trace {theirs} can't be read", source)]
+def _security_modules(actor: Actor, facts: Facts) -> list[Answer]:
+    return labels.apparmor(actor.label, facts) + labels.selinux(actor.selinux, facts)
 
 
 def _ptrace_attach(actor: Actor, facts: Facts) -> list[Answer]:
-    return _ptrace_access(actor, facts.process) + _yama(actor, facts) + _apparmor(actor, facts)
+    return _ptrace_access(actor, facts.process) + _yama(actor, facts) + _security_modules(actor, facts)
 
 
 def _ptrace_read(actor: Actor, facts: Facts) -> list[Answer]:
     """PTRACE_MODE_READ: Yama does not look at it (yama_ptrace_access_check: mode & PTRACE_MODE_ATTACH only)."""
-    return _ptrace_access(actor, facts.process) + _apparmor(actor, facts)
+    return _ptrace_access(actor, facts.process) + _security_modules(actor, facts)
 
 
 def _proc_owner(process: ProcessFacts) -> int | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from debugrun import judge as judging
-from debugrun import kernel
+from debugrun import kernel, labels
 from debugrun.facts import Facts
 from debugrun.grants import BROAD_CAPABILITIES, Ceiling, Grant, Layer, Option, Placement, Verdict
 from debugrun.tools import Mode, Tool
@@ -114,7 +114,7 @@ def grant_of(option: Option, facts: Facts) -> Grant:
     """The rung of the ladder that an option stands on."""
     if option.privileged:
         return Grant.PRIVILEGED
-    if option.seccomp == "unconfined":
+    if option.seccomp == "unconfined" or labels.widens(option, facts):
         return Grant.UNCONFINED
     if BROAD_CAPABILITIES & set(_beyond(option, facts)):
         return Grant.BROAD
@@ -145,13 +145,15 @@ def _sidecars(tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:
 
     Where nothing opens them, the empty set and the target's own stand for the attempt, with their closed gates.
     """
+    apparmor, selinux = labels.own(facts)
     base = Option(
         placement=Placement.SIDECAR,
         grant=Grant.NONE,
         user=_target_user(facts),
         verdict=Verdict.UNKNOWN,
         gates=(),
-        apparmor=_label(facts),
+        apparmor=apparmor,
+        selinux=selinux,
         network=mode.network,
         image=_image(facts, tool),
     )
@@ -162,12 +164,15 @@ def _sidecars(tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:
     if blocked or judging.base_profile(base, facts)[1] is None:
         # Where the filter in force blocks nothing, taking it away opens nothing: not an option.
         filters.append(replace(base, seccomp="unconfined"))
+    filters += [replace(each, apparmor=a, selinux=s) for a, s in labels.others(facts) for each in filters]
     for filtered in filters:
         for user in _users(base, mode, facts):
             for option in _least(replace(filtered, user=user), tool, mode, facts):
                 if option.seccomp != "unconfined" or option.verdict is not Verdict.CLOSED:
                     yield option
-    everything = replace(base, user="0:0", privileged=True, cap_drop=(), no_new_privileges=False, apparmor=None)
+    everything = replace(
+        base, user="0:0", privileged=True, cap_drop=(), no_new_privileges=False, apparmor=None, selinux=None
+    )
     yield _judged(everything, mode, facts)
 
 
@@ -176,12 +181,6 @@ def _users(base: Option, mode: Mode, facts: Facts) -> tuple[str, ...]:
     about_process = any(need.gate not in IMPERSONAL for need in mode.needs if not need.optional)
     nobody = () if about_process or facts.process.uids[1] != 0 else (NOBODY,)
     return tuple(dict.fromkeys((*nobody, base.user, "0:0")))
-
-
-def _label(facts: Facts) -> str | None:
-    """The target's own AppArmor label: docker-default traces only its equal (measured)."""
-    label = facts.container.apparmor
-    return None if label in {None, "", "docker-default"} else label
 
 
 def _image(facts: Facts, tool: Tool) -> str | None:
@@ -330,7 +329,7 @@ def _redundant(option: Option, before: list[Option], facts: Facts) -> bool:
 
 def _powers(option: Option, facts: Facts) -> frozenset[str] | None:
     """What an option opens, as a set that can be compared; None where everything is open."""
-    if option.privileged or option.seccomp == "unconfined" or option.placement is not Placement.SIDECAR:
+    if option.grant.rank >= Grant.UNCONFINED.rank or option.placement is not Placement.SIDECAR:
         return None
     _, profile = judging.base_profile(option, facts)
     calls = set(option.opened_calls)

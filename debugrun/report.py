@@ -82,6 +82,10 @@ def what(option: Option, own: Iterable[str] = ()) -> str:
     filters = {"unconfined": "no seccomp filter"}.get(option.seccomp, "default seccomp")
     if option.opened_calls:
         filters += " + " + ", ".join(option.opened_calls)
+    if option.apparmor:
+        filters += ", no AppArmor profile" if option.apparmor == "unconfined" else f", AppArmor {option.apparmor}"
+    if option.selinux:
+        filters += ", no SELinux label"
     return f"{place}, {capabilities}, {filters}"
 
 

@@ -142,13 +142,25 @@ def test_perf(level: int, capabilities: set[str], user: Verdict, kernel_side: Ve
         ("unconfined", "docker-default", Verdict.OPEN),
         ("unconfined", "unconfined", Verdict.OPEN),
         ("custom", "docker-default", Verdict.UNKNOWN),
-        ("custom", "custom", Verdict.OPEN),
+        ("custom", "custom", Verdict.UNKNOWN),  # it may not have a rule for itself (measured)
+        ("unconfined", "custom", Verdict.OPEN),
+        ("containers-default-0.62.2", "containers-default-0.62.2", Verdict.OPEN),
+        ("docker-default", "containers-default-0.62.2", Verdict.CLOSED),
     ],
 )
 def test_apparmor(ours: str, theirs: str, expected: Verdict) -> None:
     about = vary(PLAIN, {"engine": {"apparmor": True}, "container": {"apparmor": theirs}})
     who = Actor(uid=0, gid=0, capabilities=frozenset({"SYS_PTRACE"}), label=ours)
     assert verdict("ptrace-attach", who, about) is expected
+
+
+@pytest.mark.parametrize(
+    ("ours", "expected"),
+    [("own", Verdict.UNKNOWN), ("container", Verdict.CLOSED), ("unconfined", Verdict.OPEN), (None, Verdict.OPEN)],
+)
+def test_selinux(ours: str | None, expected: Verdict) -> None:
+    who = Actor(uid=0, gid=0, capabilities=frozenset({"SYS_PTRACE"}), selinux=ours)
+    assert verdict("ptrace-attach", who, PLAIN) is expected
 
 
 @pytest.mark.parametrize(
