@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tarfile
 from collections.abc import Iterable, Mapping
 from typing import IO, TYPE_CHECKING, cast
 
 from debugrun import shapes
 from debugrun.engine import Engine
-from debugrun.errors import DebugrunError
+from debugrun.errors import DebugrunError, EngineError
 from debugrun.shapes import Json
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 MODIFIED, ADDED = 0, 1  # Kind in GET /containers/ID/changes; 2 is deleted
 MANY = 64  # paths that are not compared one by one
 LARGE = 4 << 20  # bytes of a path that are not read to compare them
+_ABSENT = re.compile(r"could not find the file|no such file", re.IGNORECASE)  # Docker 18.09 to 29; Podman
 
 
 def written(engine: Engine, inspected: Json) -> tuple[str, ...]:
@@ -87,7 +89,13 @@ def _digest(engine: Engine, container: str, path: str) -> bytes | None:
                     if content := tar.extractfile(member) if member.isreg() else None:
                         digest.update(content.read())
             return digest.digest()
-    except (DebugrunError, tarfile.TarError, _TooMuchError):
+    except _TooMuchError:
+        return None
+    except tarfile.TarError as error:  # the answer ended before its time
+        raise EngineError("engine-error", f"{path} of {container} could not be read: {error}", "try again") from error
+    except DebugrunError as error:
+        if not _ABSENT.search(error.message):
+            raise
         return None
 
 

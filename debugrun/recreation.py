@@ -135,7 +135,8 @@ def _refuse(request: Request, option: Option, before: Json, image: Json | None) 
         if found.forcible:
             profile = f"{request.tool}.json" if option.opened_calls else None
             print(orchestrated.compose_override(before, option, profile=profile), end="")
-        raise TargetError(found.code, found.message, found.hint)
+        insist = ", or --force-compose" if found.forcible else ""
+        raise TargetError(found.code, found.message, f"{found.hint}{insist}")
     if shapes.mapping(before, "HostConfig").get("AutoRemove"):
         name = shapes.text(before, "Name").removeprefix("/")
         message = f"{name} was started with --rm: the engine removes it as soon as it stops, and nothing brings it back"

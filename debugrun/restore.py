@@ -186,7 +186,7 @@ def _look(engine: Engine, ref: str, *, beside: str = "") -> Seen | None:
     try:
         told = engine.inspect_container(ref)
         seen = described(told)
-        silent = not beside or seen.running or not seen.ran
+        silent = not beside or seen.running or not seen.ran or _dying(told)
         saved = silent or not layer.news(engine, told, beside) or bool(_images(engine, LABEL_KEPT, seen.id))
     except TargetError as error:
         if error.code != "no-such-container":
@@ -206,6 +206,11 @@ def described(inspected: Json) -> Seen:
         restart=Restart(name=shapes.text(policy, "Name"), retries=int(str(policy.get("MaximumRetryCount", 0)))),
         ran=not shapes.text(state, "StartedAt").startswith("0001-"),
     )
+
+
+def _dying(inspected: Json) -> bool:
+    """Whether it is being removed, or was to no end: its layer may be gone before its name."""
+    return shapes.text(shapes.mapping(inspected, "State"), "Status") in {"dead", "removing"}
 
 
 def _images(engine: Engine, label: str, value: str) -> list[Json]:

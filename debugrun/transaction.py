@@ -168,8 +168,9 @@ def _rest(scene: Scene) -> Iterator[Step]:
             yield Step(act=Act.SAVE, ref=each.id)
     for each in scene.stand_ins:
         yield Step(act=Act.REMOVE, ref=each.id)
-    for layer in scene.layers:
-        yield Step(act=Act.REMOVE_IMAGE, ref=layer)
+    if all(each.saved for each in scene.stand_ins):  # else an image stands on it, and is seen the next time
+        for layer in scene.layers:
+            yield Step(act=Act.REMOVE_IMAGE, ref=layer)
 
 
 def keep(scene: Scene) -> tuple[Step, ...]:
