@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import os
 import re
 import socket
 import struct
@@ -12,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from debugrun import catalog, doctor, hostproc, inspection, procfs, session, tools
+from debugrun import catalog, doctor, hostproc, inspection, procfs, restoring, session, tools
 from debugrun import engine as engines
 from debugrun.apply import LABEL_SESSION
 from debugrun.doctor import Findings
@@ -20,6 +19,7 @@ from debugrun.errors import EXIT_REFUSED, EngineError
 from debugrun.facts import EngineFacts, HostFacts
 from debugrun.grants import Ceiling
 from debugrun.plan import Plan
+from debugrun.procfs import Reading
 from debugrun.request import Request
 
 _DAEMONS = frozenset({"dockerd", "podman"})
@@ -49,11 +49,12 @@ def examine(connection: engines.Engine, container: str | None = None) -> Finding
         engine=facts,
         host=HostFacts(),
         leftovers=_leftovers(connection),
+        recreated=tuple(restoring.lines(connection)),
         toolbox=_toolbox(connection),
     )
-    peer = _peer(connection.endpoint.url)
-    if peer is not None and os.uname().release == facts.kernel:
-        found = _locally(found, peer)
+    daemon = _daemon(connection.endpoint.url)
+    if daemon is not None or _sees_containers(connection, facts.kernel):
+        found = _locally(found, daemon)
     elif container is not None:
         seen = session.look(connection, Request(tool="", container=container), None)
         found = replace(found, engine=seen.engine, host=seen.host)
@@ -77,10 +78,10 @@ def _toolbox(connection: engines.Engine) -> str | None:
     return session.TOOLBOX
 
 
-def _peer(url: str) -> int | None:
-    """PID of the process at the other end of the engine's socket, where that is of our PID namespace: unix(7).
+def _daemon(url: str) -> Reading | None:
+    """The engine itself, where it is the process of our PID namespace that listens on its socket: unix(7).
 
-    It is the one that called listen(2): with socket activation the service manager.
+    Not whoever listens: behind a socket of ours may be an ssh client, and a machine with the same kernel.
     """
     scheme, _, path = url.partition("://")
     if not scheme.endswith("unix"):
@@ -89,22 +90,31 @@ def _peer(url: str) -> int | None:
         probe.settimeout(2)
         probe.connect(path)
         pid, _, _ = _CREDENTIALS.unpack(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-        return int(pid) or None
+        reading = hostproc.read(int(pid)) if pid else None
+        return reading if reading is not None and reading.status.comm in _DAEMONS else None
     return None
 
 
-def _locally(found: Findings, peer: int) -> Findings:
+def _sees_containers(connection: engines.Engine, kernel: str) -> bool:
+    """Whether our own /proc shows a container of the engine: proof as well, where a service manager listens for it."""
+    for row in connection.list_containers()[:1]:
+        inspected = connection.inspect_container(str(row.get("Id", "")))
+        state = inspected.get("State")
+        pid = state.get("Pid") if isinstance(state, Mapping) else None
+        return isinstance(pid, int) and hostproc.is_local(pid, str(inspected.get("Id", "")), kernel)
+    return False
+
+
+def _locally(found: Findings, daemon: Reading | None) -> Findings:
     """The findings with what this machine's own /proc and /sys say."""
-    reading = hostproc.read(peer)
-    daemon = reading is not None and reading.status.comm in _DAEMONS
     facts: EngineFacts = replace(found.engine, local=True)
-    if reading is not None and daemon:
-        facts = replace(facts, capabilities=procfs.names(reading.status.bounding))
+    if daemon is not None:
+        facts = replace(facts, capabilities=procfs.names(daemon.status.bounding))
     return replace(
         found,
         engine=facts,
         host=hostproc.host_facts(),
-        daemon=f"{reading.status.comm} (PID {peer})" if reading is not None and daemon else None,
+        daemon=None if daemon is None else f"{daemon.status.comm} (PID {daemon.status.pid})",
         config=_kernel_config(facts.kernel),
         lsms=_lsms(),
         emulators=_emulators(),

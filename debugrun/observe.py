@@ -1,14 +1,14 @@
 """Asks the engine and /proc for the facts that a decision needs, with the fewest round trips.
 
-Two requests at the same time (GET /info and the container, then its image), and for a local engine our own /proc;
-for any other one a scout container.
+Requests that do not need each other's answers are made at the same time: first all that the command line names, then
+the container's image; for a local engine our own /proc tells the rest. For any other one a scout container does, and
+is made in the second round and started in the third.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -69,53 +69,47 @@ def observe(
     a sidecar would use. Raises TargetError (AmbiguousError with the choice): no such container or process, or one
     that cannot be debugged as it is; EngineError: the engine does not answer.
     """
-    inspected, info, image, toolbox = _ask(engine, container_ref, toolbox_ref)
-    engine_facts = inspection.engine_facts(engine.version(), info)
-    container = inspection.container_facts(inspected, engine_facts, image)
-    check(container, engine_facts)
-    local = hostproc.is_local(container.pid, container.id, engine_facts.kernel)
-    if local and not inspection.hides_processes(container):
-        seen = _locally(container, wanted)
-        engine_facts = replace(engine_facts, capabilities=hostproc.bounding_of_engine(seen.main))
-        container = inspection.container_facts(inspected, engine_facts, image)
-    else:
-        seen = _by_scout(engine, container, wanted, toolbox_ref if toolbox is not None else None)
+    with ThreadPoolExecutor(4) as pool:
+        inspected, info, toolbox = _ask(engine, container_ref, toolbox_ref, pool)
+        engine_facts = inspection.engine_facts(engine.version(), info)
+        container = inspection.container_facts(inspected, engine_facts)
+        check(container)
+        local = hostproc.is_local(container.pid, container.id, engine_facts.kernel)
+        looks = local and not inspection.hides_processes(container)
+        image = pool.submit(_maybe_image, engine, container.image_id)
+        found = pool.submit(programs.find, engine, container, inspected, binaries, local=looks) if binaries else None
+        if looks:
+            seen = _locally(container, wanted)
+            engine_facts = replace(engine_facts, capabilities=hostproc.bounding_of_engine(seen.main))
+        else:
+            seen = _by_scout(engine, container, wanted, toolbox_ref if toolbox is not None else None)
+        container = inspection.container_facts(inspected, engine_facts, image.result())
+    check_architecture(container, engine_facts)
     engine_facts = replace(engine_facts, local=local)
     process = _process(engine, container, wanted, seen)
     container = _cross_checked(container, seen)
     if seen.local and container.memory_limit:
         container = replace(container, memory_used=hostproc.memory_used(seen.main.cgroup))
     images = _images(toolbox_ref, toolbox)
-    if binaries:
-        container, holds = programs.find(engine, container, inspected, binaries, local=seen.local)
-        images = replace(images, target_holds_tool=holds)
+    if found is not None:
+        held = found.result()
+        container = replace(container, tools=held.tools, shell=held.shell)
+        images = replace(images, target_holds_tool=held.in_image)
     return Facts(engine=engine_facts, host=seen.host, container=container, process=process, images=images)
 
 
-def _ask(engine: Engine, ref: str, toolbox_ref: str | None) -> tuple[Json, Json, Json | None, Json | None]:
-    """(container, info, its image, the toolbox image): GET /info takes longest, the others go on meanwhile.
-
-    Over ssh each connection is a login of its own: there one after the other on the one that there is.
-    """
-    with _pool(engine, 1) as run:
-        info = run(engine.info)
-        try:
-            inspected = engine.inspect_container(ref)
-        except TargetError as error:
-            raise _with_near_names(engine, ref, error) from error
-        image = _maybe_image(engine, str(inspected.get("Image", "")))
-        toolbox = _maybe_image(engine, toolbox_ref) if toolbox_ref else None
-        return inspected, info(), image, toolbox
-
-
-@contextmanager
-def _pool(engine: Engine, workers: int) -> Iterator[Callable[[Callable[[], Json]], Callable[[], Json]]]:
-    """Something that starts a request and gives a function that waits for its answer."""
-    if engine.endpoint.url.startswith("ssh"):
-        yield lambda function: function
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        yield lambda function: pool.submit(function).result
+def _ask(engine: Engine, ref: str, toolbox_ref: str | None, pool: ThreadPoolExecutor) -> tuple[Json, Json, Json | None]:
+    """(container, info, the toolbox image), and the engine's version besides, at the same time."""
+    if engine.endpoint.login:
+        engine.version()
+    version, info = pool.submit(engine.version), pool.submit(engine.info)
+    toolbox = pool.submit(_maybe_image, engine, toolbox_ref) if toolbox_ref else None
+    try:
+        inspected = engine.inspect_container(ref)
+    except TargetError as error:
+        raise _with_near_names(engine, ref, error) from error
+    version.result()
+    return inspected, info.result(), toolbox.result() if toolbox else None
 
 
 def _maybe_image(engine: Engine, ref: str) -> Json | None:
@@ -139,7 +133,7 @@ def _with_near_names(engine: Engine, ref: str, error: TargetError) -> TargetErro
     return TargetError(error.code, error.message, hint)
 
 
-def check(container: ContainerFacts, engine: EngineFacts) -> None:
+def check(container: ContainerFacts) -> None:
     """Raise TargetError for a container whose processes can't be debugged, with what to do."""
     name, state = container.name, container.state
     if state == "paused":
@@ -150,7 +144,11 @@ def check(container: ContainerFacts, engine: EngineFacts) -> None:
         raise TargetError("container-restarting", message, f"docker logs --tail 20 {name}")
     if state != "running" or container.pid == 0:
         raise TargetError("container-not-running", f"{name} does not run: it is {state}", f"docker start {name}")
-    theirs = container.architecture
+
+
+def check_architecture(container: ContainerFacts, engine: EngineFacts) -> None:
+    """Raise TargetError for a container that is emulated."""
+    name, theirs = container.name, container.architecture
     if theirs is not None and not _runs_natively(theirs, engine.architecture):
         message = f"{name} is an {theirs} image on an {engine.architecture} engine: emulated, which has no ptrace"
         raise TargetError("emulated", message, f"run it from an image for {engine.architecture} (--platform)")

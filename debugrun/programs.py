@@ -7,7 +7,7 @@ import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -18,13 +18,21 @@ from debugrun.inspection import Json
 if TYPE_CHECKING:
     from debugrun.engine import Engine
 
+ABREAST = 7  # requests: half of two programs in the usual folders; with the scout's, sshd_config(5) MaxSessions is 10
 _LINKS = 40  # path_resolution(7): as many links as the kernel follows
 
 
-def find(
-    engine: Engine, container: ContainerFacts, inspected: Json, binaries: tuple[str, ...], *, local: bool
-) -> tuple[ContainerFacts, bool]:
-    """The container with the programs that are in it, and whether its image surely holds the first one and a shell."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """The programs of a container as (name, path); its shell; whether its image surely holds the first and a shell."""
+
+    tools: tuple[tuple[str, str], ...]
+    shell: str | None
+    in_image: bool
+
+
+def find(engine: Engine, container: ContainerFacts, inspected: Json, binaries: tuple[str, ...], *, local: bool) -> Held:
+    """Look for the binaries and a shell: in our own /proc, else through the engine."""
     names, folders = (*binaries, "sh"), inspection.search_path(inspected)
     seen = _seen(container.pid, names, folders) if local else None
     if seen is None:
@@ -34,7 +42,7 @@ def find(
     tools = tuple((name, found[name]) for name in binaries if name in found)
     needed = [(seen or {}).get(name) for name in (binaries[0], "sh")]
     holds = all(program is not None and _in_image(container.pid, program.real) for program in needed)
-    return replace(container, tools=tools, shell=found.get("sh")), holds
+    return Held(tools=tools, shell=found.get("sh"), in_image=holds)
 
 
 def _ask(engine: Engine, container: str, names: Iterable[str], folders: Sequence[str]) -> Mapping[str, str]:
@@ -46,7 +54,7 @@ def _ask(engine: Engine, container: str, names: Iterable[str], folders: Sequence
         return found is not None and (bool(found.link_target) or bool(found.mode & 0o111)) and not found.mode >> 31
 
     paths = [(name, f"{folder}/{name}") for name in names for folder in folders]
-    with ThreadPoolExecutor(1 if engine.endpoint.url.startswith("ssh") else 4) as pool:
+    with ThreadPoolExecutor(ABREAST) as pool:
         answers = list(pool.map(lambda each: is_program(each[1]), paths))
     found: dict[str, str] = {}
     for (name, path), yes in zip(paths, answers, strict=True):

@@ -11,6 +11,7 @@ import re
 import struct
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -122,8 +123,12 @@ def _output(engine: Engine, sidecar: object) -> str:
     assert isinstance(sidecar, Sidecar)  # noqa: S101
     created = engine.create_sidecar(sidecar)
     try:
-        stream = engine.attach(created)
-        engine.start(created)
+        # At the same time: the script waits for its go, so that nothing is said before somebody listens.
+        with ThreadPoolExecutor(1) as pool:
+            attached = pool.submit(engine.attach, created)
+            engine.start(created)
+            stream = attached.result()
+        stream.send_all(b"\n")
     except BaseException:
         engine.remove(created, force=True)
         raise

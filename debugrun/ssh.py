@@ -33,6 +33,7 @@ from debugrun.errors import EngineError
 
 LONGEST_SOCKET_PATH = 107 - 17  # unix(7) sun_path, less what ssh appends while it makes the socket
 LAST_WORDS = 2.0  # seconds that a client has to say why it failed
+ENDS_WITHIN = 0.5  # seconds for one that is told to
 CONNECTIONS = 10  # sshd_config(5) MaxSessions, by default
 # Ctrl-C in a terminal is for the tool: what a shell ignores, the program that it becomes ignores as well.
 UNTOUCHED = "trap '' INT QUIT; exec \"$@\""
@@ -92,10 +93,18 @@ class Client:
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
     def end(self) -> None:
-        """End it; nothing that it has not delivered yet is waited for."""
+        """End it; nothing that it has not delivered yet is waited for.
+
+        The one that carries others removes its socket when it is asked to end. Those miss a TERM that comes before
+        they wait for the first one's answer (mux.c mux_client_read), so nobody is asked twice.
+        """
         self.socket.close()
         self.process.terminate()
-        self.process.wait()
+        try:
+            self.process.wait(ENDS_WITHIN)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         self.errors.close()
 
 

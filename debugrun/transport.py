@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -46,6 +47,8 @@ def client(base_url: str | None, *, timeout: float) -> tuple[Endpoint, APIClient
 
     Nothing is asked yet. Raises EngineError.
     """
+    if shutil.which("ssh") is not None:
+        _leave_paramiko_out()
     from docker import APIClient  # noqa: PLC0415 - 130 ms: only when there is something to ask
 
     endpoint, url, tls = _resolve(base_url)
@@ -56,6 +59,15 @@ def client(base_url: str | None, *, timeout: float) -> tuple[Endpoint, APIClient
         if isinstance(made.verify, str):
             _trust_its_own_authority(made)
         return endpoint, made
+
+
+def _leave_paramiko_out() -> None:
+    """Keep docker-py from importing paramiko, which it does wherever that is installed and which doubles its time.
+
+    A None in sys.modules is an import that fails (the Python reference, 5.3.1), and docker-py takes that.
+    """
+    if "docker" not in sys.modules:
+        sys.modules["docker.transport.sshconn"] = None  # type: ignore[assignment]
 
 
 def _resolve(base_url: str | None) -> tuple[Endpoint, str | None, TLSConfig | None]:
@@ -101,9 +113,9 @@ def _over_ssh(url: str, timeout: float) -> APIClient:
     """By the ssh client, with the user's own configuration; by paramiko where there is none."""
     from docker import APIClient  # noqa: PLC0415 - loaded by client() already
 
-    if shutil.which("ssh") is not None:
-        from debugrun.ssh import SshAdapter  # noqa: PLC0415 - for engines behind ssh
+    from debugrun.ssh import Destination, SshAdapter  # noqa: PLC0415 - for engines behind ssh
 
+    if shutil.which("ssh") is not None:
         adapter = SshAdapter(url, timeout)
         made = APIClient("unix:///behind/ssh", version=FLOOR, timeout=int(timeout))
         made.mount(made.base_url, adapter)
@@ -111,6 +123,9 @@ def _over_ssh(url: str, timeout: float) -> APIClient:
     if importlib.util.find_spec("paramiko") is None:
         hint = "apt-get install openssh-client, or pip install 'debugrun[paramiko]'"
         raise EngineError("no-ssh-client", f"{url}: there is no ssh client on this machine", hint)
+    if Destination.of(url).path not in {"", "/"}:
+        hint = "apt-get install openssh-client"
+        raise EngineError("no-ssh-client", f"{url}: only the ssh client reaches a socket by its path", hint)
     refused: type[Exception] = importlib.import_module("paramiko").SSHException
     try:
         return APIClient(url, version=FLOOR, timeout=int(timeout))

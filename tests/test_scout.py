@@ -92,10 +92,16 @@ def test_a_scout_is_never_given_more_than_the_target_has_nor_anything_broad(
     assert scout.identity(container) == expected
 
 
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_the_script_says_nothing_to_nobody(shell: str) -> None:
+    done = subprocess.run([shell, str(SCRIPT)], input="", capture_output=True, text=True, check=True, timeout=10)
+    assert done.stdout == ""
+
+
 def test_the_script_reads_this_machine_and_prints_no_command_line() -> None:
     with subprocess.Popen(["sleep", "98.76"]) as sleeper:
         done = subprocess.run(
-            ["sh", str(SCRIPT), str(sleeper.pid)], capture_output=True, text=True, check=True, timeout=30
+            ["sh", str(SCRIPT), str(sleeper.pid)], input="\n", capture_output=True, text=True, check=True, timeout=30
         )
         sleeper.kill()
     survey = scout.parse(done.stdout)

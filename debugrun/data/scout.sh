@@ -3,6 +3,15 @@
 # command line it is said whether the second word is -c.
 # A line that begins with @ is ours: no line of what the kernel prints here does, and links are printed without.
 cd /proc || exit 1
+
+# The go of a client that listens. Without one: the client is gone, and so are we, unless this shell is dash, whose
+# read has no time limit (it fails with 2) and ends with the client's connection only.
+read -r -t 30 _ 2> /dev/null
+case $? in
+    0) ;;
+    2) read -r _ || exit 0 ;;
+    *) exit 0 ;;
+esac
 echo "@self $$"
 
 # Not by `read`, which asks for one byte after the other: a sysctl answers the first time only.

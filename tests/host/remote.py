@@ -53,7 +53,7 @@ def sshd(socket_path: str) -> Iterator[Way]:
     with tempfile.TemporaryDirectory(prefix="dr-ssh-", dir="/tmp") as text:
         home = Path(text)
         port = free_port()
-        _ssh_files(home, port)
+        _ssh_files(home, port, socket_path)
         made = _run_folder()
         command = [str(program), "-D", "-e", "-f", str(home / "sshd_config")]
         if os.geteuid() == 0:
@@ -106,7 +106,7 @@ def unpack(packages: tuple[str, ...], place: Path) -> None:
                         files.extract(member, place, filter="tar")
 
 
-def _ssh_files(home: Path, port: int) -> None:
+def _ssh_files(home: Path, port: int, socket_path: str) -> None:
     """Keys, and both configurations."""
     for name in ("host", "client"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", home / name], check=True)
@@ -114,7 +114,7 @@ def _ssh_files(home: Path, port: int) -> None:
     (home / "sshd_config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {home}/host\nAuthorizedKeysFile {home}/authorized\n"
         f"PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n"
-        f"LogLevel VERBOSE\nSetEnv PATH={os.environ['PATH']}\n"
+        f"LogLevel VERBOSE\nSetEnv PATH={os.environ['PATH']} DOCKER_HOST=unix://{socket_path}\n"
     )
     (home / ".ssh").mkdir(mode=0o700)
     key = " ".join((home / "host.pub").read_text().split()[:2])
