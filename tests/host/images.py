@@ -8,6 +8,7 @@ import re
 import sys
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import docker
@@ -25,6 +26,7 @@ SUITE = "trixie"
 PACKAGES = (
     "binutils", "busybox-static", "gcc", "gdb", "libc6-dev", "musl-tools", "python3-minimal", "strace", "tini",
 )  # fmt: skip
+DATABASE = ("busybox-static", "postgresql", "strace")  # a real service, for tests that recreate it
 REGISTRY_BASE = f"debian:{SUITE}-slim"
 
 
@@ -43,9 +45,16 @@ def build(client: docker.APIClient) -> None:
         _build(client, context, tag=f"debugrun-test/{stage}:latest", target=stage, base=base, digest=digest)
 
 
-def _base_name() -> str:
-    recipe = repr((SUITE, PACKAGES, Path(rootfs.__file__).read_text()))
-    return f"debugrun-test/base:{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+def database(client: docker.APIClient) -> str:
+    """Have an image with DATABASE; its name. Raises HostError."""
+    name = _base_name(DATABASE, "postgres")
+    _have_base(client, name, DATABASE)
+    return name
+
+
+def _base_name(packages: Sequence[str] = PACKAGES, repository: str = "base") -> str:
+    recipe = repr((SUITE, packages, Path(rootfs.__file__).read_text()))
+    return f"debugrun-test/{repository}:{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
 def _digest(base: str) -> str:
@@ -59,18 +68,18 @@ def _label(client: docker.APIClient, name: str) -> str | None:
     return None
 
 
-def _have_base(client: docker.APIClient, name: str) -> None:
+def _have_base(client: docker.APIClient, name: str, packages: Sequence[str] = PACKAGES) -> None:
     if client.images(name=name):
         return
     mirror = rootfs.mirror()
     if mirror is None:
-        _base_from_registry(client, name)
+        _base_from_registry(client, name, packages)
         return
-    _say(f"making the base of the target images from {len(PACKAGES)} Debian packages and their dependencies")
+    _say(f"making {name} from {len(packages)} Debian packages and their dependencies")
     architecture = client.version()["Arch"]
     with tempfile.TemporaryDirectory(prefix="debugrun-") as scratch:
         archive = rootfs.Archive(mirror=mirror, suite=SUITE, architecture=architecture)
-        debs = rootfs.download(archive, PACKAGES, Path(scratch))
+        debs = rootfs.download(archive, packages, Path(scratch))
         path = Path(scratch) / "root.tar"
         with path.open("wb") as out:
             rootfs.write(debs, out)
@@ -78,10 +87,10 @@ def _have_base(client: docker.APIClient, name: str) -> None:
         client.import_image(str(path), repository=repository, tag=tag, changes=['CMD ["/bin/sh"]'])
 
 
-def _base_from_registry(client: docker.APIClient, name: str) -> None:
-    _say(f"making the base of the target images from {REGISTRY_BASE}")
+def _base_from_registry(client: docker.APIClient, name: str, packages: Sequence[str]) -> None:
+    _say(f"making {name} from {REGISTRY_BASE}")
     text = (
-        f"FROM {REGISTRY_BASE}\nRUN apt-get update && apt-get install -y --no-install-recommends {' '.join(PACKAGES)}\n"
+        f"FROM {REGISTRY_BASE}\nRUN apt-get update && apt-get install -y --no-install-recommends {' '.join(packages)}\n"
     )
     context = io.BytesIO()
     with tarfile.open(fileobj=context, mode="w") as tar:
