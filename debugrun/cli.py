@@ -284,6 +284,7 @@ VERBS: dict[str, Callable[..., None]] = {
 
 # The verbs of debugrun.verbs, each with the line that help shows: that module is imported for its own verbs only.
 ANSWERS = {
+    "run": "Start a program of an image under a tool, from its first instruction; options as docker run has them.",
     "restore": "Put the original of a recreated container back; without a name list what is recreated, with what.",
     "why": "Name the layer that says no to what people type first, with the fact, and the narrowest fix.",
     "judge": "Say whether exactly this would work: options as docker run has them, or a docker line after --.",
@@ -307,6 +308,10 @@ def application(argv: list[str], *, completing: bool = False) -> typer.Typer:
     if word is None:
         for name in catalog.names(folder):
             app.command(name, help=catalog.summary(name, folder))(_listed)
+    elif word == "run":
+        from debugrun import runverb  # noqa: PLC0415 - see ANSWERS
+
+        app.command(word, epilog=EPILOG)(runverb.run)
     elif word in ANSWERS:
         from debugrun import verbs  # noqa: PLC0415 - see ANSWERS
 

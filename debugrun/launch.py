@@ -15,8 +15,8 @@ from debugrun import judge as judging
 from debugrun import kernel
 from debugrun.errors import EngineError, ToolError
 from debugrun.facts import Facts
-from debugrun.grants import BROAD_CAPABILITIES, Ceiling, Option, Verdict
-from debugrun.plan import Plan, grant_of, within
+from debugrun.grants import BROAD_CAPABILITIES, Ceiling, Grant, Option, Verdict
+from debugrun.plan import Plan, within
 from debugrun.tools import Launch, Mode, Need, Tool
 
 MOUNT = "/.debugrun"
@@ -28,6 +28,14 @@ LAYOUTS = {
     "aarch64": ("lib/ld-linux-aarch64.so.1", "lib/aarch64-linux-gnu"),
 }
 ADDR_NO_RANDOMIZE = 0x40000  # personality(2)
+# For a tool without a switch of its own: programs inherit it. Followed by what to start.
+FIXED_ADDRESSES = f"""\
+import ctypes, os, signal, sys
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+ctypes.CDLL(None).personality({ADDR_NO_RANDOMIZE:#x})
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 ASLR_OFF = Need(
     gate="syscall",
     calls=(f"personality({ADDR_NO_RANDOMIZE:#x})",),
@@ -94,10 +102,15 @@ def under(  # noqa: PLR0913 - what, by what, from where, and how
     """
     home = source.volume is None or source.in_image
     if source.volume is None and not source.in_image:
-        raise ToolError("tool-nowhere", f"the image holds no {tool.binary}, and there is no toolbox", "make toolbox")
+        raise ToolError(
+            "tool-nowhere", f"the image holds no {tool.binary}, and there is no toolbox", "debugrun toolbox build"
+        )
     if source.volume is not None and source.architecture not in LAYOUTS:
         message = f"the toolbox is not made for {source.architecture}"
         raise EngineError("no-toolbox", message, f"use an image that holds {tool.binary}")
+    if source.volume is None and not aslr and "{aslr}" not in launch.mode.command:
+        message = f"{tool.name} itself can't turn address space randomisation off"
+        raise ToolError("no-aslr-switch", message, "debugrun toolbox build")
     environment = () if home else _environment(launch, program, source)
     interactive = terminal and launch.mode.interactive_command != ()
     commands = [launch.mode.interactive_command if interactive else launch.mode.command, *launch.mode.then]
@@ -117,13 +130,14 @@ def under(  # noqa: PLR0913 - what, by what, from where, and how
         steps = [_by_loader(words, source) for words in steps]
     if source.volume is None:
         return Under(entrypoint=steps[0][:1], command=steps[0][1:], mounts=(), argv=steps[0])
-    personality = 0 if aslr or "{aslr}" in launch.mode.command else ADDR_NO_RANDOMIZE
-    first = _by_loader(("python3", "-I", "-S", "-c", _first()), source)
+    if not aslr and "{aslr}" not in launch.mode.command:
+        steps[0] = (*_python(FIXED_ADDRESSES, source), *steps[0])
+    first = _python(_first(), source)
     groups = [tuple(f"{name}={value}" for name, value in environment), *steps]
     counted = (word for group in groups for word in (str(len(group)), *group))
     return Under(
         entrypoint=first[:1],
-        command=(*first[1:], str(launch.below), str(personality), *counted),
+        command=(*first[1:], str(launch.below), *counted),
         mounts=mounts,
         argv=steps[0],
         environment=environment,
@@ -163,6 +177,10 @@ def _by_loader(words: tuple[str, ...], source: Source) -> tuple[str, ...]:
     return (loader, "--inhibit-cache", "--library-path", libraries, "--argv0", path, path, *words[1:])
 
 
+def _python(text: str, source: Source) -> Words:
+    return _by_loader(("python3", "-I", "-S", "-c", text), source)
+
+
 def _mounts(source: Source, *, scratch: bool) -> tuple[Mapping[str, object], ...]:
     if source.volume is None:
         return ()
@@ -188,17 +206,34 @@ def decide(tool: Tool, mode: Mode, facts: Facts, ceiling: Ceiling, base: Option)
     `facts.process` stands for the program: its user and its capabilities. The user is never changed: another one would
     be another program.
     """
-    found = [_judged(option, mode, facts) for option in _candidates(base, mode, facts)]
+    found = [_judged(option, base, mode, facts) for option in _candidates(base, mode, facts)]
     options = tuple(sorted(found, key=lambda each: (each.grant.rank, len(each.cap_add))))
     taken = (i for i, each in enumerate(options) if each.verdict is not Verdict.CLOSED and within(each, ceiling))
     return Plan(tool=tool, mode=mode, facts=facts, ceiling=ceiling, options=options, chosen=next(taken, None))
 
 
-def _judged(option: Option, mode: Mode, facts: Facts) -> Option:
+def added(option: Option, base: Option) -> tuple[str, ...]:
+    """The capabilities that an option gives beyond the container's own."""
+    return tuple(name for name in option.cap_add if name not in base.cap_add)
+
+
+def _grant(option: Option, base: Option) -> Grant:
+    beyond = set(added(option, base))
+    rungs = {
+        Grant.PRIVILEGED: option.privileged,
+        Grant.UNCONFINED: option.seccomp == "unconfined",
+        Grant.BROAD: bool(beyond & BROAD_CAPABILITIES),
+        Grant.SECCOMP: bool(option.opened_calls),
+        Grant.CAPS: bool(beyond),
+    }
+    return next((grant for grant, taken in rungs.items() if taken), Grant.NONE)
+
+
+def _judged(option: Option, base: Option, mode: Mode, facts: Facts) -> Option:
     verdict, gates, refused = judging.judge(option, mode, facts)
     return replace(
         option,
-        grant=grant_of(option, facts),
+        grant=_grant(option, base),
         verdict=verdict,
         gates=gates,
         lost=option.lost + tuple(need.lost for need in refused),

@@ -32,12 +32,13 @@ def plan_json(plan: Plan) -> str:
         },
         "harm": plan.harm or None,
         "chosen": plan.chosen,
-        "options": [_option_json(option) for option in plan.options],
+        "options": [option_json(option) for option in plan.options],
     }
     return json.dumps(envelope, indent=2)
 
 
-def _option_json(option: Option) -> Mapping[str, object]:
+def option_json(option: Option) -> Mapping[str, object]:
+    """One of the options of `plan --json`."""
     return {
         "placement": option.placement.value,
         "grant": option.grant.value,
@@ -130,7 +131,7 @@ def plan_text(plan: Plan) -> str:
         mark = "->" if index == plan.chosen else "  "
         allowed = "" if within(option, plan.ceiling) else " (only when named: --max-grant / --via)"
         lines.append(f"{mark} {option.grant.value:<10} {what(option, own)}: {_MARKS[option.verdict]}{allowed}")
-        lines += [f"      {line}" for line in _gate_lines(_telling(option, chosen=index == plan.chosen))]
+        lines += [f"      {line}" for line in gate_lines(_telling(option, chosen=index == plan.chosen))]
         lines += [f"      lost: {lost}" for lost in option.lost]
     if plan.harm:
         lines += ["", f"{danger(plan)[0]}: not without --may-kill"]
@@ -145,7 +146,7 @@ def _telling(option: Option, *, chosen: bool) -> tuple[Gate, ...]:
     return option.gates if chosen else option.closed_gates
 
 
-def _gate_lines(gates: Iterable[Gate]) -> list[str]:
+def gate_lines(gates: Iterable[Gate]) -> list[str]:
     """A line for each layer and source, with all facts that were read there."""
     said: dict[tuple[str, str], list[str]] = {}
     for gate in gates:

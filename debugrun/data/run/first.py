@@ -3,9 +3,8 @@
 The tool knows neither the part nor the program's place in it. So this starts the tool, passes signals on to the program
 below it, reaps orphans, and ends as the tool did. Runs by the toolbox's Python, without its site packages.
 
-Arguments: BELOW PERSONALITY, then groups of words, each with its length in front: the tool's own environment as
-NAME=VALUE, the tool, and commands that follow it. BELOW is how many generations below the tool the program is;
-PERSONALITY is for personality(2), 0 for none.
+Arguments: BELOW, then groups of words, each with its length in front: the tool's own environment as NAME=VALUE, the
+tool, and commands that follow it. BELOW is how many generations below the tool the program is.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def program(tool: int, below: int) -> list[int]:
     return pids or [tool]
 
 
-def start(words: list[str], environment: list[str], personality: int) -> int:
+def start(words: list[str], environment: list[str]) -> int:
     """Start a command with signals as they should be; its PID."""
     pid = os.fork()
     if pid:
@@ -64,10 +63,6 @@ def start(words: list[str], environment: list[str], personality: int) -> int:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     try:
-        if personality:
-            import ctypes
-
-            ctypes.CDLL(None).personality(personality)  # seccomp was opened for it
         os.execvpe(words[0], words, {**os.environ, **dict(each.split("=", 1) for each in environment)})
     except OSError as error:
         os.write(2, f"debugrun: {words[0]}: {error.strerror}\n".encode())
@@ -101,13 +96,13 @@ def reap() -> tuple[int, int]:
 
 def main() -> None:
     """Run the tool, then what follows it; end as the tool did."""
-    below, personality = int(sys.argv[1]), int(sys.argv[2])
-    environment, tool, *then = groups(sys.argv[3:])
-    taken = {*signal.valid_signals(), signal.SIGCHLD} - FAULTS - {signal.SIGKILL, signal.SIGSTOP}
+    below = int(sys.argv[1])
+    environment, tool, *then = groups(sys.argv[2:])
+    taken = signal.valid_signals() - FAULTS - {signal.SIGKILL, signal.SIGSTOP}
     signal.pthread_sigmask(signal.SIG_BLOCK, taken)  # before the first child: none of its signals is lost
-    status = wait(start(tool, environment, personality), below, taken)
+    status = wait(start(tool, environment), below, taken)
     for words in then:
-        wait(start(words, environment, 0), 0, taken)
+        wait(start(words, environment), 0, taken)
     os._exit(status)
 
 
