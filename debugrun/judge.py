@@ -19,7 +19,7 @@ _CALL = re.compile(r"([a-z_][a-z0-9_]*)(?:\((0x[0-9a-f]+|[0-9]+)\))?")
 
 def judge(option: Option, mode: Mode, facts: Facts) -> tuple[Verdict, tuple[Gate, ...], tuple[Need, ...]]:
     """The verdict on `option`, the gates of all required needs, and the optional needs that stay closed."""
-    gates = list(_engine(option, facts))
+    gates = [*_engine(option, facts), *sandbox.gates(option, mode, facts), *emulation.gates(option, mode, facts)]
     refused = []
     for need in mode.needs:
         answers = ask(need, option, facts)
@@ -56,7 +56,8 @@ def actor(option: Option, facts: Facts) -> kernel.Actor:
     uid, gid = (int(number) for number in option.user.split(":"))
     if option.placement is Placement.HERE:
         held = frozenset(facts.container.capabilities or facts.process.bounding)
-        capabilities = held if uid == 0 else frozenset[str]()
+        gets = uid == 0 and sandbox.exec_has_capabilities(facts.container)
+        capabilities = held if gets else frozenset[str]()
     elif uid == 0 or option.file_capability or facts.engine.name == "podman":
         capabilities = frozenset(option.cap_add)
     else:
@@ -185,9 +186,13 @@ def _seccomp(call: str, need: Need, option: Option, facts: Facts) -> Gate:
 
 def allows(profile: seccomp.Profile, call: str, capabilities: frozenset[str], facts: Facts) -> bool | None:
     """Whether `profile`, resolved for `capabilities`, lets `call` through; None where that can't be told."""
+    return _allows(profile, call, capabilities, facts.engine.architecture, kernel_version(facts), runtime(facts))
+
+
+def runtime(facts: Facts) -> seccomp.Runtime:
+    """What the engine's OCI runtime makes of a profile."""
     engine = facts.engine
-    runtime = seccomp.runtime_of(engine.name, version_tuple(engine.version))
-    return _allows(profile, call, capabilities, engine.architecture, kernel_version(facts), runtime)
+    return seccomp.runtime_of(engine.name, version_tuple(engine.version), engine.default_runtime)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -197,13 +202,13 @@ def _allows(  # noqa: PLR0913, PLR0917 - the key of the cache
     capabilities: frozenset[str],
     arch: str,
     kernel_version: tuple[int, int],
-    runtime: seccomp.Runtime,
+    oci: seccomp.Runtime,
 ) -> bool | None:
     wanted = parse_call(call)
     args = tuple(match.value for match in wanted.args)
     try:
         outcome = seccomp.evaluate(
-            profile, wanted.call, args, caps=capabilities, arch=arch, kernel=kernel_version, runtime=runtime
+            profile, wanted.call, args, caps=capabilities, arch=arch, kernel=kernel_version, runtime=oci
         )
     except seccomp.ProfileError:  # a call or an architecture that the tables do not know
         return None

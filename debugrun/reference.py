@@ -18,6 +18,7 @@ from debugrun.facts import EngineFacts
 from debugrun.inspection import DOCKER_DEFAULT
 from debugrun.procfs import CAPABILITIES
 from debugrun.seccomp.calls import ARCHES, calls
+from debugrun.seccomp.defaults import release_text, releases
 from debugrun.tools import Tool
 
 # Kernel and architecture that a table named by hand is shown for.
@@ -153,29 +154,15 @@ class Change:
 def history(asked: Entry, engine: EngineFacts) -> tuple[Change, ...]:
     """How releases of the engine dealt with a call, from the oldest that is known; computed, not remembered."""
     found: list[Change] = []
-    for release in _releases(engine.name):
+    for release in releases(engine.name):
         profile = seccomp.default_profile(engine.name, release)
         if profile is None:
             continue
         there = standing(asked, engine, profile)
-        change = Change(since=_release(release), allowed=there.bare.passes, opened_by=there.opened_by)
+        change = Change(since=release_text(release), allowed=there.bare.passes, opened_by=there.opened_by)
         if not found or (found[-1].allowed, found[-1].opened_by) != (change.allowed, change.opened_by):
             found.append(change)
     return tuple(found)
-
-
-@functools.cache
-def _releases(engine: str) -> tuple[tuple[int, ...], ...]:
-    """The releases at which a default profile changed, and the oldest that is known."""
-    text = (files("debugrun") / "data" / "seccomp" / f"{engine}.toml").read_text(encoding="utf-8")
-    named = {rule[key] for rule in tomllib.loads(text)["rule"] for key in ("since", "until") if key in rule}
-    oldest = {"docker": "18.09"}.get(engine)
-    return tuple(sorted(judge.version_tuple(release) for release in {*named, *([oldest] if oldest else [])}))
-
-
-def _release(release: tuple[int, ...]) -> str:
-    major, minor, patch = (*release, 0, 0)[:3]
-    return f"{major}.{minor:02}" if major < 23 else f"{major}.{minor}" + (f".{patch}" if patch else "")  # noqa: PLR2004
 
 
 def blocked(engine: EngineFacts, profile: seccomp.Profile) -> Iterator[Entry]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from debugrun import apply, attach, engine, judge, observe, report, seccomp, tools
+from debugrun import apply, attach, audit, engine, judge, observe, report, seccomp, tools
 from debugrun.command import Filling, tool_argv
 from debugrun.errors import EXIT_REFUSED, RefusedError
 from debugrun.facts import Facts
@@ -112,6 +114,7 @@ def profile_json(option: Option, facts: Facts) -> str | None:
         caps=judge.container_capabilities(option, facts),
         arch=facts.engine.architecture,
         kernel=judge.kernel_version(facts),
+        runtime=judge.runtime(facts),
     )
     return seccomp.dump_profile(widened)
 
@@ -126,7 +129,7 @@ def invocations(request: Request, decision: Plan, option: Option) -> list[attach
         argv=tool_argv(mode.interactive_command if prompted else mode.command, filling),
         tool=tool.name,
         tty=tty,
-        failures=tool.failures,
+        failures=tuple(replace(each, text=each.text.replace("{pid}", str(filling.pid))) for each in tool.failures),
         prompt=mode.prompt if prompted else None,
         handover=tuple(line.replace("{pid}", str(filling.pid)) for line in mode.handover) if prompted else (),
         hold_output=option.verdict is not Verdict.OPEN,

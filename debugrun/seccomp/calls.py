@@ -30,6 +30,18 @@ ARCHES: dict[str, Arch] = {
 }
 
 
+#: Calls that 32-bit x86 programs also make through another one, by its first argument (socketcall(2), ipc(2)):
+#: libseccomp puts rules on those under that argument, in place of what they say of the call's own first one.
+MULTIPLEXED: dict[str, str] = dict.fromkeys(
+    "accept accept4 bind connect getpeername getsockname getsockopt listen recv recvfrom recvmmsg recvmsg send "  # noqa: SIM905 - words read better
+    "sendmmsg sendmsg sendto setsockopt shutdown socket socketpair".split(),
+    "socketcall",
+) | dict.fromkeys(
+    "msgctl msgget msgrcv msgsnd semctl semget semop semtimedop shmat shmctl shmdt shmget".split(),  # noqa: SIM905
+    "ipc",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A call's number on each architecture that has it, and the libseccomp release that learned its name."""

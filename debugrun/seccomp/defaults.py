@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
-from debugrun.seccomp.model import ALLOW, ERRNO, ArgMatch, Filter, Profile, Rule, Runtime
+from debugrun.seccomp.model import ALLOW, ENOSYS, ERRNO, ArgMatch, Filter, Profile, Rule, Runtime
 
-_OLDEST = {"docker": (18, 9, 0)}
+#: For each engine the first release with a profile that we know, and the first one beyond: there ours would be a guess.
+#: A new Docker release has so far changed a call or two, hence it is given the newest that we know.
+_KNOWN = {"docker": ((18, 9, 0), (999, 0, 0)), "podman": ((4, 3, 0), (5, 9, 0))}
+_NEVER = (999, 0, 0)
 _SIGNS = {"!=": "NE", "<": "LT", "<=": "LE", "==": "EQ", ">=": "GE", ">": "GT"}
 _MATCH = re.compile(r"arg([0-5]) (?:& (0x[0-9a-f]+) == (0x[0-9a-f]+)|(!=|<=|<|==|>=|>) (0x[0-9a-f]+))")
 
@@ -25,33 +28,54 @@ _ARCH_MAP = (
 
 
 def default_profile(engine: str, version: tuple[int, ...]) -> Profile | None:
-    """The built-in profile of an engine ("docker") of a release such as (20, 10, 24), for x86_64 and arm64.
+    """The profile of an engine ("docker", "podman") of a release such as (20, 10, 24), for x86_64 and arm64.
 
-    A release newer than those we know has the newest profile that we know. None: no such engine, or older than ours.
+    Podman reads it from a file that a distribution packs apart: the release's own is assumed where that file cannot be
+    read. None: no such engine, or no profile of that release is known.
     """
     wanted = (*version, 0, 0, 0)[:3]
-    if engine not in _OLDEST or wanted < _OLDEST[engine]:
+    if engine not in _KNOWN or not _KNOWN[engine][0] <= wanted < _KNOWN[engine][1]:
         return None
     rules = tuple(rule for since, until, rule in _table(engine) if since <= wanted < until)
-    return Profile(default_action=ERRNO, arch_map=_ARCH_MAP, rules=rules)
+    refusal = ENOSYS if engine == "podman" else None
+    return Profile(default_action=ERRNO, default_errno=refusal, arch_map=_ARCH_MAP, rules=rules)
 
 
-def runtime_of(engine: str, version: tuple[int, ...]) -> Runtime:
+@cache
+def releases(engine: str) -> tuple[tuple[int, ...], ...]:
+    """The releases at which the default profile changed, the oldest that is known first; () for no such engine."""
+    if engine not in _KNOWN:
+        return ()
+    ends = {end for since, until, _ in _table(engine) for end in (since, until)}
+    oldest, beyond = _KNOWN[engine]
+    found = sorted({oldest, *(end for end in ends if oldest < end < beyond)})
+    return tuple(release if release[2] else release[:2] for release in found)
+
+
+def release_text(release: tuple[int, ...]) -> str:
+    """A release as it is written: Docker's calendar releases (18.09) have two digits in the month."""
+    major, minor, *rest = release
+    month = f"{minor:02}" if 17 <= major < 23 else str(minor)  # noqa: PLR2004 - calendar releases, named by the year
+    return ".".join([str(major), month, *map(str, rest)])
+
+
+def runtime_of(engine: str, version: tuple[int, ...], oci_runtime: str) -> Runtime:
     """What an engine's release makes of any profile; which libseccomp it has cannot be asked: a current one is assumed.
 
-    Docker: `defaultErrnoRet` counts since 23.0 (moby profiles/seccomp/seccomp.go), runc answers ENOSYS to new calls
-    since 1.0.0-rc93, which 20.10 brought. Podman's crun has no such answer: its profiles say so themselves.
+    `defaultErrnoRet` counts since Docker 23.0 (moby profiles/seccomp/seccomp.go). runc answers ENOSYS to calls that are
+    newer than any in the profile since 1.0.0-rc93, which Docker 20.10 brought; crun has no such answer (measured under
+    Podman 4.3 and 5.8 with crun 1.8 and 1.28, runc 1.1 and 1.3: the same profile, 28 calls apart).
     """
-    if engine == "docker":
-        return Runtime(enosys_stub=version >= (20, 10), default_errno=version >= (23,))
-    return Runtime(enosys_stub=False)
+    docker = engine == "docker"
+    stub = "crun" not in oci_runtime and (not docker or version >= (20, 10))
+    return Runtime(enosys_stub=stub, default_errno=not docker or version >= (23,))
 
 
 @cache
 def _table(engine: str) -> tuple[tuple[tuple[int, ...], tuple[int, ...], Rule], ...]:
     text = (files("debugrun") / "data" / "seccomp" / f"{engine}.toml").read_text(encoding="utf-8")
     return tuple(
-        (_release(entry.get("since", "0")), _release(entry.get("until", "999")), _rule(entry))
+        (_release(entry.get("since", "0")), _release(entry["until"]) if "until" in entry else _NEVER, _rule(entry))
         for entry in tomllib.loads(text)["rule"]
     )
 

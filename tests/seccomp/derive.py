@@ -1,35 +1,38 @@
 """Derive the data that we ship about seccomp from its sources; not part of the product.
 
-    derive.py numbers UAPI_DIR LIBSECCOMP...   -> debugrun/data/syscalls/numbers.tsv
-    derive.py table PROFILE.json...            -> debugrun/data/seccomp/docker.toml
-    derive.py engine IMAGE DOCKERD_PID         -> tests/seccomp/resolved.json
+    derive.py numbers UAPI_DIR LIBSECCOMP...          -> debugrun/data/syscalls/numbers.tsv
+    derive.py table docker|podman PROFILE.json...     -> debugrun/data/seccomp/ENGINE.toml
+    derive.py engine                                  -> tests/seccomp/resolved.json
 
 `numbers` reads the uapi directory of Debian's linux-libc-dev and copies of libseccomp.so.2, oldest first, each
-given as RELEASE=PATH. `table` reads published profiles named moby-vX.Y.Z.json (moby/moby profiles/seccomp/default.json,
-Apache-2.0): they are not kept here. `engine` starts a container per capability and reads the OCI runtime spec that the
-engine (at DOCKER_HOST) wrote for it, which it compares with the table; it needs root on the engine's host.
+given as RELEASE=PATH. `table` reads published profiles named ENGINE-vX.Y.Z.json, which are not kept here, and asks
+them and the table that it wrote about every call, under each capability and under all. `engine` starts a container per
+capability and compares the OCI runtime spec that the engine at DOCKER_HOST wrote for it with the table; it needs root
+on the engine's host.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
+import itertools
 import json
-import os
 import re
 import sys
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import docker
-
-from debugrun.seccomp import default_profile
-from debugrun.seccomp.evaluate import resolve
+from debugrun.seccomp import default_profile, evaluate
+from debugrun.seccomp.calls import ARCHES, calls
+from debugrun.seccomp.defaults import release_text
 from debugrun.seccomp.model import ArgMatch, Filter, Rule
 from debugrun.seccomp.parse import parse_profile
+from tests.seccomp import specs
+from tests.seccomp.specs import GATING
 
 DATA = Path(__file__).resolve().parents[2] / "debugrun" / "data"
 HEADERS = {
@@ -86,7 +89,34 @@ def _release(name: str, number: int, loaded: dict[str, ctypes.CDLL]) -> str:
     return "-" if first == next(iter(loaded)) else first
 
 
-def table(*paths: str) -> str:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """Where an engine's profiles come from, for the head of its table."""
+
+    engine: str
+    oldest: str
+    source: str
+    remark: str = ""
+
+
+ORIGINS = {
+    "docker": Origin(
+        engine="Docker",
+        oldest="18.09",
+        source="moby/moby profiles/seccomp/default.json (Apache-2.0, copyright the Moby authors)",
+    ),
+    "podman": Origin(
+        engine="Podman",
+        oldest="4.3",
+        source="containers/common pkg/seccomp/seccomp.json (Apache-2.0, copyright the containers/common authors)",
+        remark="Podman reads it from a file, /usr/share/containers/seccomp.json, of a package of its own: each release "
+        "is given the one of the containers/common release that it is built with, as Debian does. Refused is by "
+        "default ENOSYS, with EPERM where a rule says so. ",
+    ),
+}
+
+
+def table(engine: str, *paths: str) -> str:
     """The version table: for each (call, condition) the engine releases that have it, grouped."""
     profiles = sorted((_version(path), _rules(path)) for path in paths)
     versions = [version for version, _ in profiles]
@@ -97,12 +127,13 @@ def table(*paths: str) -> str:
             since = "" if start == 0 else _boundary(versions, start)
             until = "" if end == len(versions) else _boundary(versions, end)
             groups[since, until, condition].add(call)
-    seen = ", ".join(map(_text, versions))
+    origin = ORIGINS[engine]
+    seen = ", ".join(map(release_text, versions))
     head = textwrap.fill(
-        "Docker's built-in seccomp profile, by engine release: each call with the condition under which it is allowed. "
-        "since: the first release that has it, until: the first that has not (absent: all that we know, 18.09 on). "
-        f"Profiles seen: {seen}; where a change fell between two of them, the later one is named. Derived from "
-        "moby/moby profiles/seccomp/default.json (Apache-2.0, copyright the Moby authors) and checked against the OCI "
+        f"{origin.engine}'s default seccomp profile, by engine release: each call with the condition under which it is "
+        "allowed (or refused, with the errno). since: the first release that has it, until: the first that has not "
+        f"(absent: all that we know, {origin.oldest} on). Profiles seen: {seen}; where a change fell between two of "
+        f"them, the later one is named. {origin.remark}Derived from {origin.source} and checked against the OCI "
         "runtime specs that real engines write; only what concerns amd64 and arm64 is kept. Written by "
         "tests/seccomp/derive.py table; do not edit by hand.",
         width=110,
@@ -110,7 +141,25 @@ def table(*paths: str) -> str:
         subsequent_indent="# ",
     )
     order = sorted(groups.items(), key=lambda item: (_sort_key(item[0][2]), _key(item[0][0]), _key(item[0][1])))
-    return "\n\n".join([head, *(_block(*key, calls) for key, calls in order)]) + "\n"
+    return "\n\n".join([head, *(_block(*key, names) for key, names in order)]) + "\n"
+
+
+def differences(engine: str, *paths: str) -> int:
+    """Ask the profiles and their table about every call, under each capability and under all; 0: they agree."""
+    compared = different = 0
+    for path in paths:
+        real = parse_profile(Path(path).read_text(encoding="utf-8"))
+        ours = default_profile(engine, _version(path))
+        assert ours, path
+        for call, arch, caps in itertools.product(calls(), ARCHES, [(), *zip(GATING), GATING]):
+            ask = functools.partial(evaluate, call=call, caps=frozenset(caps), arch=arch, kernel=(6, 1))
+            expected, found = ask(real), ask(ours)
+            compared += 1
+            if (expected.action, expected.errno, expected.certain) != (found.action, found.errno, found.certain):
+                different += 1
+                print(f"{path}: {call} on {arch} with {caps}: {expected}, the table says {found}")
+    print(f"{engine}: {compared} verdicts compared, {different} differences")
+    return different
 
 
 def _version(path: str) -> Version:
@@ -148,13 +197,7 @@ def _runs(present: list[bool]) -> list[tuple[int, int]]:
 def _boundary(versions: list[Version], at: int) -> str:
     """A change between two releases of one series is dated by the release, else by the series."""
     same = versions[at][:2] == versions[at - 1][:2]
-    return _text(versions[at] if same else versions[at][:2])
-
-
-def _text(version: Version) -> str:
-    """A release as Docker writes it: calendar releases (18.09) have two digits in the month."""
-    major, minor, *rest = version
-    return ".".join([str(major), f"{minor:02}" if major < 23 else str(minor), *map(str, rest)])
+    return release_text(versions[at] if same else versions[at][:2])
 
 
 def _sort_key(condition: Condition) -> tuple[object, ...]:
@@ -164,7 +207,8 @@ def _sort_key(condition: Condition) -> tuple[object, ...]:
         excludes.caps,
         includes.arches,
         includes.min_kernel or (0, 0),
-        action,
+        # A refusal first: libseccomp takes the conditions of Podman's socket rules in that order only (else EEXIST).
+        action != "SCMP_ACT_ERRNO",
         errno or 0,
         [(match.index, match.op, match.value) for match in args],
     )
@@ -191,86 +235,12 @@ def _list(caps: tuple[str, ...]) -> str:
     return json.dumps([cap.removeprefix("CAP_") for cap in caps])
 
 
-#: Capabilities that some rule of a default profile names.
-GATING = (
-    *("BPF", "DAC_READ_SEARCH", "PERFMON", "SYSLOG", "SYS_ADMIN", "SYS_BOOT", "SYS_CHROOT", "SYS_MODULE", "SYS_NICE"),
-    *("SYS_PACCT", "SYS_PTRACE", "SYS_RAWIO", "SYS_TIME", "SYS_TTY_CONFIG"),
-)
-
-
-def engine(image: str, daemon: str) -> int:
-    """Compare the table with the runtime spec that the engine in reach writes, once per capability; 0: they are equal.
-
-    `image` is any image at hand (nothing of it is run to the end), `daemon` the PID of its dockerd on this machine.
-    """
-    client = docker.APIClient(base_url=os.environ["DOCKER_HOST"], version="auto")
-    version = tuple(map(int, re.findall(r"\d+", client.version()["Version"])[:3]))
-    release = client.info()["KernelVersion"].split(".")
-    kernel = int(release[0]), int(release[1])
-    profile = default_profile("docker", version)
-    assert profile
-    different = compared = 0
-    for cap in ("", *GATING):
-        try:
-            spec = _spec(client, image, daemon, cap)
-        except docker.errors.APIError as error:
-            print(f"{cap}: {error.explanation}")
-            continue
-        real = parse_profile(spec)
-        ours = resolve(profile, frozenset({cap} - {""}), "x86_64", kernel)
-        found = {(name, *_meaning(rule)) for rule in real.rules for name in rule.names}
-        expected = {(name, *_meaning(rule)) for _, rule in ours.rules for name in rule.names}
-        _record(".".join(map(str, version)), cap or "none", _described(real.rules))
-        compared += len(found)
-        different += len(found ^ expected) + (set(real.architectures) != set(ours.architectures))
-        print(f"{'+' + cap if cap else 'no capability'}: {len(found)} rules, different: {found ^ expected or 'none'}")
-    print(f"docker {version}: {compared} rules compared, {different} differences")
-    return different
-
-
-def _described(rules: Iterable[Rule]) -> set[str]:
-    return {f"{name} {rule.action} {rule.errno} {list(map(str, rule.args))}" for rule in rules for name in rule.names}
-
-
-def _record(release: str, cap: str, found: set[str]) -> None:
-    """Keep what a real engine wrote, as its difference to no capability: the golden data of tests/test_seccomp.py."""
-    golden = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {}
-    entry = golden.setdefault(release, {})
-    plain = set(_PLAIN.setdefault(release, sorted(found)))
-    if cap == "none":
-        entry[cap] = {"rules": len(found)}
-    else:
-        entry[cap] = {"added": sorted(found - plain), "removed": sorted(plain - found)}
-    GOLDEN.write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")
-
-
-#: pause(2) again and again: a second in which the spec can be read.
-PAUSES = ["x86_64:34"] * 20
-_PLAIN: dict[str, list[str]] = {}
-GOLDEN = Path(__file__).with_name("resolved.json")
-
-
-def _meaning(rule: Rule) -> tuple[object, ...]:
-    return rule.action, rule.errno if rule.action == "SCMP_ACT_ERRNO" else None, rule.args
-
-
-def _spec(client: docker.APIClient, image: str, daemon: str, cap: str) -> str:
-    host = client.create_host_config(cap_drop=["ALL"], cap_add=[cap] if cap else [], network_mode="none")
-    made = client.create_container(image, ["/prober", "in-container", *PAUSES], host_config=host)["Id"]
-    try:
-        client.start(made)
-        run = Path(f"/proc/{daemon}/root/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby")
-        text: str = (run / made / "config.json").read_text(encoding="utf-8")
-        return text
-    finally:
-        client.remove_container(made, force=True)
-
-
 if __name__ == "__main__":
     command, *rest = sys.argv[1:]
     if command == "numbers":
         (DATA / "syscalls" / "numbers.tsv").write_text(numbers(*rest), encoding="utf-8")
     elif command == "table":
-        (DATA / "seccomp" / "docker.toml").write_text(table(*rest), encoding="utf-8")
+        (DATA / "seccomp" / f"{rest[0]}.toml").write_text(table(*rest), encoding="utf-8")
+        sys.exit(differences(*rest) != 0)
     elif command == "engine":
-        sys.exit(engine(*rest) != 0)
+        sys.exit(specs.main() != 0)
