@@ -13,7 +13,7 @@ from debugrun import apply, attach, audit, engine, judge, observe, report, secco
 from debugrun.command import Filling, tool_argv
 from debugrun.errors import EXIT_REFUSED, RefusedError
 from debugrun.facts import Facts
-from debugrun.grants import Option, Placement, Verdict
+from debugrun.grants import Layer, Option, Placement, Verdict
 from debugrun.plan import Plan, plan
 from debugrun.request import Request
 from debugrun.selection import Row, Wanted
@@ -41,10 +41,13 @@ def debug(connection: engine.Engine, request: Request, folder: Path) -> int:
         raise RefusedError("may-kill", *report.danger(decision))
     while (option := decision.option) is not None:
         print(report.announce(decision), file=sys.stderr)
+        began = time.monotonic()
         result = attempt(connection, request, decision, option)
         if result.refuted is None or result.output_seen:
             return settled(result)
         print(f"debugrun: refused: {result.refuted.text}", file=sys.stderr)
+        if result.refuted.layer is Layer.LSM and facts.engine.local:
+            print("".join(f"debugrun: the kernel: {line}\n" for line in audit.denials(began)), end="", file=sys.stderr)
         decision = decision.refute(result.refuted.layer, result.refuted.text)
     raise RefusedError("refused", *report.refusal(decision))
 
