@@ -10,27 +10,30 @@ from debugrun.errors import DebugrunError
 
 
 def make_toolbox(folder: Path) -> None:
-    """Make the toolbox image, showing what goes on."""
+    """Make the toolbox image, showing what goes on; the volumes of others go."""
     from rich.console import Console  # noqa: PLC0415 - not on the way of a tool
 
-    from debugrun import toolbox  # noqa: PLC0415 - the same
+    from debugrun import toolbox, volume  # noqa: PLC0415 - the same
 
     console = Console(stderr=True)
     recipe = toolbox.recipe(tools.load(name, folder) for name in catalog.names(folder))
     with engine.connect() as connection, console.status("toolbox") as status:
-        print(toolbox.build(connection.client, recipe, status.update))
+        made = toolbox.build(connection.client, recipe, status.update)
+        volume.remove(connection, keep=str(connection.inspect_image(made)["Id"]))
+        print(made)
 
 
 def collect(*, everything: bool) -> None:
     """Remove what a crash left; say what went and what stays, and what still runs recreated."""
-    from debugrun import restoring  # noqa: PLC0415 - not for a shell that completes
+    from debugrun import restoring, volume  # noqa: PLC0415 - not for a shell that completes
 
     with engine.connect() as connection:
         gone = gc.collect(connection, everything=everything)
         left = gc.leftovers(connection)
         recreated = restoring.lines(connection)
-    for each in gone:
-        print(f"removed {each.name}")
+        volumes = volume.remove(connection)
+    for name in (*(each.name for each in gone), *volumes):
+        print(f"removed {name}")
     for each in left:
         if each.id not in {other.id for other in gone}:
             print(f"in use: {each.name}, {each.age:.0f} s old; debugrun gc --all ends it too", file=sys.stderr)
