@@ -192,12 +192,23 @@ def doctor(
     ] = None,
     max_grant: MaxGrant = "seccomp",
     as_json: Json = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", metavar="FILE", help="try gdb, strace and perf on two targets of our own, for a bug report"
+        ),
+    ] = None,
 ) -> None:
     """Show the engine and its host on one page, and what each tool would need here.
 
-    Exit status: 0 when every tool has a way within --max-grant, for each kind of target; else 126.
+    Exit status: 0 when every tool has a way within --max-grant, for each kind of target; else 126. With --report 0 when
+    all that was tried became what was predicted, else 1.
     """
     from debugrun import checkup  # noqa: PLC0415 - imports the engine's client
     from debugrun.request import ceiling  # noqa: PLC0415
 
+    if report is not None:
+        from debugrun import selftest  # noqa: PLC0415
+
+        raise typer.Exit(selftest.run(report, ceiling(max_grant, None), catalog.user_directory()))
     raise typer.Exit(checkup.run(container, ceiling(max_grant, None), catalog.user_directory(), as_json=as_json))
