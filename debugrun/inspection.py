@@ -23,8 +23,6 @@ DOCKER_DEFAULT = frozenset(
 PODMAN_DEFAULT = DOCKER_DEFAULT - {"AUDIT_WRITE", "MKNOD", "NET_RAW"}
 # Docker's own table ended here up to 20.10 (moby oci/caps/utils.go).
 _LAST_OF_DOCKER_20 = procfs.CAPABILITIES.index("AUDIT_READ")
-# Runtimes whose processes are not processes of the host: gVisor's, and virtual machines.
-_HIDING = re.compile(r"runsc|gvisor|kata|firecracker|krun|crun-vm")
 
 # Go's names (GOARCH) as uname -m says them.
 _MACHINES = {
@@ -229,11 +227,6 @@ def search_path(inspected: Json) -> tuple[str, ...]:
         if name == "PATH":
             own = [folder.rstrip("/") for folder in value.split(":") if folder.startswith("/")]
     return tuple(dict.fromkeys([*own, *_FOLDERS]))
-
-
-def hides_processes(container: ContainerFacts) -> bool:
-    """Whether the runtime keeps the container's processes out of the host's sight: gVisor, Kata and their like."""
-    return _HIDING.search(container.runtime) is not None
 
 
 def _text(data: Json, key: str) -> str:

@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Iterable
 
-from debugrun import kernel, labels, seccomp
+from debugrun import emulation, kernel, labels, sandbox, seccomp
 from debugrun.facts import ContainerFacts, EngineFacts, Facts
 from debugrun.grants import Gate, Layer, Option, Placement, Verdict
 from debugrun.tools import Mode, Need

@@ -12,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from debugrun import hostproc, inspection, procfs, programs
+from debugrun import hostproc, inspection, procfs, profiles, programs, sandbox
 from debugrun.errors import DebugrunError, EngineError, TargetError
-from debugrun.facts import ContainerFacts, EngineFacts, Facts, HostFacts, ImageFacts, ProcessFacts
+from debugrun.facts import ContainerFacts, Facts, HostFacts, ImageFacts, ProcessFacts
 from debugrun.inspection import Json
 from debugrun.procfs import Reading
+from debugrun.sandbox import Sandbox
 from debugrun.selection import INITS, Ambiguous, Row, Wanted, select
 
 if TYPE_CHECKING:
@@ -74,28 +75,35 @@ def observe(
         engine_facts = inspection.engine_facts(engine.version(), info)
         container = inspection.container_facts(inspected, engine_facts)
         check(container)
+        sandboxed = sandbox.of(container)
         local = hostproc.is_local(container.pid, container.id, engine_facts.kernel)
-        looks = local and not inspection.hides_processes(container)
         image = pool.submit(_maybe_image, engine, container.image_id)
-        found = pool.submit(programs.find, engine, container, inspected, binaries, local=looks) if binaries else None
-        if looks:
+        found = pool.submit(programs.find, engine, container, inspected, binaries, local=local and not sandboxed)
+        seen: _Seen | Sandbox
+        if sandboxed is not None:
+            seen = sandboxed
+        elif local:
             seen = _locally(container, wanted)
             engine_facts = replace(engine_facts, capabilities=hostproc.bounding_of_engine(seen.main))
+            engine_facts = profiles.of_engine(engine, engine_facts, seen.main.status.ppid)
         else:
             seen = _by_scout(engine, container, wanted, toolbox_ref if toolbox is not None else None)
         container = inspection.container_facts(inspected, engine_facts, image.result())
-    check_architecture(container, engine_facts)
+        if local and isinstance(seen, _Seen):
+            container = profiles.of_container(container, inspected, seen.main.status.ppid)
     engine_facts = replace(engine_facts, local=local)
-    process = _process(engine, container, wanted, seen)
-    container = _cross_checked(container, seen)
-    if seen.local and container.memory_limit:
-        container = replace(container, memory_used=hostproc.memory_used(seen.main.cgroup))
+    if isinstance(seen, Sandbox):
+        process = sandbox.process_facts(container, str(inspected.get("Path", "")), wanted)
+        host, container = sandbox.host_facts(seen), sandbox.container_facts(seen, container)
+    else:
+        process, host = _process(engine, container, wanted, seen), seen.host
+        container = _cross_checked(container, seen)
     images = _images(toolbox_ref, toolbox)
-    if found is not None:
+    if binaries:
         held = found.result()
         container = replace(container, tools=held.tools, shell=held.shell)
         images = replace(images, target_holds_tool=held.in_image)
-    return Facts(engine=engine_facts, host=seen.host, container=container, process=process, images=images)
+    return Facts(engine=engine_facts, host=host, container=container, process=process, images=images)
 
 
 def _ask(engine: Engine, ref: str, toolbox_ref: str | None, pool: ThreadPoolExecutor) -> tuple[Json, Json, Json | None]:
@@ -146,20 +154,6 @@ def check(container: ContainerFacts) -> None:
         raise TargetError("container-not-running", f"{name} does not run: it is {state}", f"docker start {name}")
 
 
-def check_architecture(container: ContainerFacts, engine: EngineFacts) -> None:
-    """Raise TargetError for a container that is emulated."""
-    name, theirs = container.name, container.architecture
-    if theirs is not None and not _runs_natively(theirs, engine.architecture):
-        message = f"{name} is an {theirs} image on an {engine.architecture} engine: emulated, which has no ptrace"
-        raise TargetError("emulated", message, f"run it from an image for {engine.architecture} (--platform)")
-
-
-def _runs_natively(theirs: str, engine: str) -> bool:
-    """Whether a kernel runs those programs itself: its own, and the 32-bit ones of x86 and arm."""
-    narrow = {"x86_64": {"i686"}, "aarch64": {"armv7l"}}
-    return theirs == engine or theirs in narrow.get(engine, set())
-
-
 def _locally(container: ContainerFacts, wanted: Wanted) -> _Seen:
     main = hostproc.read(container.pid)
     if main is None:
@@ -183,9 +177,6 @@ def _locally(container: ContainerFacts, wanted: Wanted) -> _Seen:
 
 
 def _by_scout(engine: Engine, container: ContainerFacts, wanted: Wanted, toolbox_ref: str | None) -> _Seen:
-    if inspection.hides_processes(container):
-        message = f"{container.name} runs under {container.runtime}, which hides its processes from the engine's host"
-        raise TargetError("hidden", message, "run a debugger inside it: docker exec, when its image holds one")
     if toolbox_ref is None:
         message = "this engine's /proc can't be read from here, and it has no image to send a scout from"
         raise EngineError("no-scout", message, "debugrun toolbox build")
@@ -325,6 +316,8 @@ def _cross_checked(container: ContainerFacts, seen: _Seen) -> ContainerFacts:
     A process may give capabilities up, never gain them: more in its bounding set than was computed means that this
     engine's defaults are others. Nor can it take a seccomp filter off: none in force means that none was set.
     """
+    if seen.local and container.memory_limit:
+        container = replace(container, memory_used=hostproc.memory_used(seen.main.cgroup))
     status = seen.main.status
     real = procfs.names(status.bounding)
     if container.capabilities is None or set(real) - set(container.capabilities):

@@ -20,11 +20,12 @@ from debugrun.stream import Frames, LostError, Stream
 
 # Three scripts, each starting the next. Where there is a tini, a subreaper stands above the tool: an orphan of the
 # tool (gdb's and gdbserver's helper in the target's mount namespace ends after them) would go to the PID namespace's
-# PID 1, the target, and stay there as a zombie when that one reaps no strangers.
+# PID 1, the target, and stay there as a zombie when that one reaps no strangers. gVisor has no subreapers, and says who
+# it is by a file of its own.
 LAUNCHER = """\
 reaper=$1 starter=$2
 shift 2
-[ -x /usr/bin/tini ] && exec /usr/bin/tini -s -- "$0" -c "$reaper" "$0" "$starter" "$@"
+[ -x /usr/bin/tini ] && [ ! -e /proc/sentry-meminfo ] && exec /usr/bin/tini -s -- "$0" -c "$reaper" "$0" "$starter" "$@"
 exec "$0" -c "$starter" debugrun "$@"
 """
 

@@ -11,8 +11,8 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from debugrun import emulation, kernel, labels
 from debugrun import judge as judging
-from debugrun import kernel, labels
 from debugrun.facts import Facts
 from debugrun.grants import BROAD_CAPABILITIES, Ceiling, Grant, Layer, Option, Placement, Verdict
 from debugrun.tools import Mode, Tool
@@ -156,6 +156,7 @@ def _sidecars(tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:
         selinux=selinux,
         network=mode.network,
         image=_image(facts, tool),
+        lost=emulation.lost(facts),
     )
     blocked = _blocked_calls(base, mode, facts)
     filters = [base]

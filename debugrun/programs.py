@@ -32,7 +32,9 @@ class Held:
 
 
 def find(engine: Engine, container: ContainerFacts, inspected: Json, binaries: tuple[str, ...], *, local: bool) -> Held:
-    """Look for the binaries and a shell: in our own /proc, else through the engine."""
+    """Look for the binaries and a shell: in our own /proc, else through the engine. Without binaries for nothing."""
+    if not binaries:
+        return Held(tools=(), shell=None, in_image=False)
     names, folders = (*binaries, "sh"), inspection.search_path(inspected)
     seen = _seen(container.pid, names, folders) if local else None
     if seen is None:

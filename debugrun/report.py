@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 
+from debugrun import emulation, sandbox
 from debugrun.facts import Facts
 from debugrun.grants import Gate, Grant, Layer, Option, Verdict
 from debugrun.plan import Plan, within
@@ -161,6 +162,8 @@ def refusal(plan: Plan) -> tuple[str, str]:
     blockers = [gate for option in plan.options[:1] for gate in option.closed_gates]
     reason = "; ".join(dict.fromkeys(f"{gate.layer.value}: {gate.fact}" for gate in blockers)) or "every option failed"
     message = f"nothing within --max-grant {plan.ceiling.grant.value} puts {plan.tool.name} there: {reason}"
+    if wider is None and (advice := emulation.advice(facts) or sandbox.advice(facts)):
+        return message, advice
     if wider is None:
         closing = dict.fromkeys(gate.fact for option in plan.options for gate in option.closed_gates)
         return message, f"no grant opens it: {'; '.join(list(closing)[:3])}"
