@@ -55,7 +55,7 @@ def emulator(facts: Facts) -> Emulator | None:
     source = "GET /images/NAME/json Architecture; GET /info"
     if engine.operating_system == DESKTOP and (theirs, engine.architecture) == ("x86_64", "aarch64"):
         stub = f"{_ROSETTA_STUB} (by QEMU: QEMU_GDB=1234)"
-        return Emulator(name="Rosetta, or QEMU", fact=fact, source=source, stub=stub)
+        return Emulator(name="Rosetta or QEMU", fact=fact, source=source, stub=stub)
     return Emulator(name="an emulator", fact=fact, source=source, stub=_QEMU_STUB)
 
 
@@ -79,12 +79,12 @@ def gates(option: Option, mode: Mode, facts: Facts) -> list[Gate]:
     return [Gate(need="target", layer=Layer.ENGINE, verdict=Verdict.CLOSED, fact=fact, source=found.source)]
 
 
-def lost(facts: Facts) -> tuple[str, ...]:
-    """What is less than of a target that the kernel runs, for tools that are beside it."""
+def lost(mode: Mode, facts: Facts) -> tuple[str, ...]:
+    """What is less than of a target that the kernel runs, for a tool that is beside it and looks into it."""
     found = emulator(facts)
-    if found is None:
+    if found is None or not any(need.gate in _TRACING or need.gate.startswith("perf-") for need in mode.needs):
         return ()
-    return (f"{found.name} runs the target: its calls and files are right, stacks and samples are the emulator's",)
+    return (f"{found.name} runs the target: calls are its own, stacks and samples are the emulator's",)
 
 
 def advice(facts: Facts) -> str | None:

@@ -156,7 +156,7 @@ def _sidecars(tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:
         selinux=selinux,
         network=mode.network,
         image=_image(facts, tool),
-        lost=emulation.lost(facts),
+        lost=emulation.lost(mode, facts),
     )
     blocked = _blocked_calls(base, mode, facts)
     filters = [base]

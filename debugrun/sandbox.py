@@ -105,7 +105,7 @@ def gates(option: Option, mode: Mode, facts: Facts) -> list[Gate]:
         return []
     found = []
     if option.placement is Placement.SIDECAR:
-        fact = f"{runtime} runs {name} in {sandbox.what}: who joins its PID namespace sees the host's processes"
+        fact = f"{runtime} runs {name} in {sandbox.what}: a sidecar sees the host's processes instead"
         found.append(_gate(Verdict.CLOSED, fact))
     calls = {call.partition("(")[0] for need in mode.needs if not need.optional for call in need.calls}
     found += [_gate(Verdict.CLOSED, f"{sandbox.name} has no {call}") for call in sorted(calls & sandbox.missing)]
