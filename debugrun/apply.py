@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from debugrun import lease
+from debugrun import hostproc, lease, profiles
 from debugrun.engine import Engine, Sidecar
 from debugrun.errors import DebugrunError, EngineError
 from debugrun.facts import ContainerFacts
@@ -55,7 +55,7 @@ def place(  # noqa: PLR0913 - what is given, to whom, by whom and for what
     """The place of `option`, for any number of tools one after the other; nothing of it stays behind.
 
     `breakpoints` says that the tool writes into the target's text, so that it must not be killed; `stop_signal` is
-    what makes it detach. `profile_json` is the seccomp profile to send inline. TERM and HUP raise Ended inside, once.
+    what makes it detach. `profile_json` is the sidecar's seccomp profile. TERM and HUP raise Ended inside, once.
     Raises DebugrunError when the engine refuses a step.
     """
     with contextlib.ExitStack() as stack:
@@ -67,7 +67,9 @@ def place(  # noqa: PLR0913 - what is given, to whom, by whom and for what
         else:
             script = lease.command(stop_signal=stop_signal, breakpoints=breakpoints)
             labels = {LABEL_SESSION: session, LABEL_TOOL: tool}
-            made = _sidecar(engine, _described(option, target, script, labels, profile_json), target, stack)
+            local = hostproc.is_local(target.pid, target.id, str(engine.version().get("KernelVersion", "")))
+            with profiles.handed_over(engine, profile_json, local=local) as given:
+                made = _sidecar(engine, _described(option, target, script, labels, given), target, stack)
         stack.callback(made.leave)
         yield made
 
@@ -77,9 +79,9 @@ def _described(
     target: ContainerFacts,
     script: tuple[str, ...],
     labels: dict[str, str],
-    profile_json: str | None,
+    profile: str | None,
 ) -> Sidecar:
-    """The sidecar of an option."""
+    """The sidecar of an option; `profile` as the API takes it."""
     if option.image is None:
         raise EngineError("no-toolbox", "no image for the sidecar", "make toolbox, or name one with --image")
     return Sidecar(
@@ -91,7 +93,7 @@ def _described(
         labels={**labels, LABEL_TARGET: target.id, LABEL_CREATED: str(int(time.time()))},
         cap_add=option.cap_add,
         cap_drop=option.cap_drop,
-        security_opt=option.security_opt(profile_json),
+        security_opt=option.security_opt(profile),
         privileged=option.privileged,
         network=option.network,
         memory=MEMORY,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from debugrun import catalog, doctor, hostproc, inspection, procfs, restoring, session, tools
+from debugrun import catalog, doctor, hostproc, inspection, procfs, profiles, restoring, session, tools
 from debugrun import engine as engines
 from debugrun.apply import LABEL_SESSION
 from debugrun.doctor import Findings
@@ -55,6 +55,7 @@ def examine(connection: engines.Engine, container: str | None = None) -> Finding
     daemon = _daemon(connection.endpoint.url)
     if daemon is not None or _sees_containers(connection, facts.kernel):
         found = _locally(found, daemon)
+        found = replace(found, engine=profiles.of_engine(connection, found.engine, daemon.status.pid if daemon else 0))
     elif container is not None:
         seen = session.look(connection, Request(tool="", container=container), None)
         found = replace(found, engine=seen.engine, host=seen.host)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from debugrun import judge, reference
+from debugrun import judge
 from debugrun.attempt import Attempt, capabilities
 from debugrun.facts import ContainerFacts, EngineFacts, Facts, HostFacts, ImageFacts, ProcessFacts
 from debugrun.grants import Ceiling, Option, Placement
@@ -92,8 +92,9 @@ def _engine_checks(found: Findings) -> Iterator[Check]:
     system = f" on {engine.operating_system}" if engine.operating_system else ""
     value = f"{engine.name} {engine.version}{system}, kernel {engine.kernel}, {engine.architecture}"
     yield Check(name="engine", value=value, source=f"GET /version, GET /info of {found.endpoint}")
-    known = reference.profile_of(engine) is not None
-    profile = f"default profile of {engine.name} {engine.version}" if known else f"profile {engine.seccomp}: not known"
+    name, default = judge.engine_profile(engine)
+    known = default is not None
+    profile = name.removeprefix("the ") if known else f"profile {engine.seccomp}: not known"
     words_for = {None: "off: nothing is filtered", "unconfined": "on, but containers are unconfined by default"}
     value = words_for.get(engine.seccomp, f"on, {profile}")
     yield Check(name="seccomp", value=value, source="GET /info SecurityOptions", state="ok" if known else "note")

@@ -33,6 +33,7 @@ class EngineFacts:
     rootless: bool = False
     userns_remap: bool = False
     seccomp: str | None = None  # "default" (compiled in), "unconfined", a path; None: no seccomp support
+    seccomp_profile: str | None = None  # where the default is a file that could be read: its JSON text
     apparmor: bool = False
     selinux: bool = False
     no_new_privileges: bool = False  # forced on every container by the daemon

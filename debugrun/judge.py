@@ -137,10 +137,10 @@ def base_profile(option: Option, facts: Facts) -> tuple[str, seccomp.Profile | N
         return "off", None
     if option.placement is Placement.HERE:
         # `exec --privileged` leaves the container's filter as it was (measured).
-        return _inherited(facts.container) or _engine_profile(facts.engine)
+        return _inherited(facts.container) or engine_profile(facts.engine)
     if option.profile is not None and (not option.privileged or _filters_privileged(facts)):
         return "the given profile", _parsed(option.profile)
-    return ("off", None) if option.privileged else _engine_profile(facts.engine)
+    return ("off", None) if option.privileged else engine_profile(facts.engine)
 
 
 def _inherited(container: ContainerFacts) -> tuple[str, seccomp.Profile | None] | None:
@@ -153,12 +153,19 @@ def _inherited(container: ContainerFacts) -> tuple[str, seccomp.Profile | None] 
     return None
 
 
-def _engine_profile(engine: EngineFacts) -> tuple[str, seccomp.Profile | None]:
-    if engine.seccomp == "unconfined":
+def engine_profile(engine: EngineFacts) -> tuple[str, seccomp.Profile | None]:
+    """The profile of a container for which none is named, as `base_profile` has it.
+
+    A file that could be read goes before the table of releases: whoever packs Podman may change it.
+    """
+    if engine.seccomp in {None, "unconfined"}:
         return "off", None
-    if engine.seccomp not in {"default", "builtin"}:
-        return f"the daemon's own profile {engine.seccomp}", None
-    return f"the default profile of {engine.name} {engine.version}", engine_default(engine.name, engine.version)
+    own = engine.seccomp not in {"default", "builtin"}
+    default = f"the default profile of {engine.name} {engine.version}"
+    name = f"the daemon's own profile {engine.seccomp}" if own else default
+    if engine.seccomp_profile is not None:
+        return name, _parsed(engine.seccomp_profile)
+    return name, None if own else engine_default(engine.name, engine.version)
 
 
 def _filters_privileged(facts: Facts) -> bool:

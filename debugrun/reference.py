@@ -112,9 +112,7 @@ def named_engine(text: str) -> EngineFacts:
 
 def profile_of(engine: EngineFacts) -> seccomp.Profile | None:
     """The default profile of an engine; None where it has none or it is not known."""
-    if engine.seccomp not in {"default", "builtin"}:
-        return None
-    return judge.engine_default(engine.name, engine.version)
+    return judge.engine_profile(engine)[1]
 
 
 def standing(asked: Entry, engine: EngineFacts, profile: seccomp.Profile) -> Standing:

@@ -75,7 +75,7 @@ def differences(name: str, version: tuple[int, ...], kernel: tuple[int, int], ca
     ours = resolve(profile, frozenset({cap} - {""}), "x86_64", kernel)
     expected = described(rule for _, rule in ours.rules)
     found = described(real.rules)
-    if (real.default_action, real.default_errno) != (profile.default_action, profile.default_errno):
+    if (real.default_action, real.default_errno or 1) != (profile.default_action, profile.default_errno or 1):
         found = found | {f"default {real.default_action} {real.default_errno}"}
     return (found ^ expected) | (set(real.architectures) ^ set(ours.architectures))
 
