@@ -43,7 +43,7 @@ MARKER = "DEBUGRUN_TEST_ENGINE"  # in the environment of each of an engine's pro
 LONGEST_SOCKET_PATH = 107  # unix(7): sun_path
 # Accounts of the engine's own /etc: who a rootless one runs as, and whose ids a remapped one takes.
 ACCOUNTS = {
-    "passwd": "engine:x:6001:6001::{home}/user:/bin/sh\ndockremap:x:6000:6000::/:/bin/false\n",
+    "passwd": "engine:x:6001:6001::/run/engine/user:/bin/sh\ndockremap:x:6000:6000::/:/bin/false\n",
     "group": "engine:x:6001:\ndockremap:x:6000:\n",
     "subuid": "engine:800000:65536\ndockremap:700000:65536\n",
     "subgid": "engine:800000:65536\ndockremap:700000:65536\n",
@@ -187,12 +187,12 @@ def _prepare(home: Path, series: Series, root: Path) -> None:
     """The engine's folders, and what its /etc has on top of the machine's."""
     for each in ("etc", "work", "data", "s", "user"):
         (home / each).mkdir(parents=True, exist_ok=True)
-    home.parent.parent.chmod(0o711)  # a rootless engine has to come through to its own
-    home.parent.chmod(0o711)
+    home.chmod(0o711)
+    (home / "data").chmod(0o711)
     for name, text in ACCOUNTS.items():
         path = Path("/etc") / name
         own = "" if name.startswith("sub") or not path.exists() else path.read_text()
-        (home / "etc" / name).write_text(own + text.format(home=home))
+        (home / "etc" / name).write_text(own + text)
     for each in ("s", "user"):
         os.chown(home / each, 6001, 6001)
     if series.kind == "podman":
@@ -206,7 +206,7 @@ def _prepare(home: Path, series: Series, root: Path) -> None:
 def _start(name: str, home: Path, root: Path, socket: Path, words: list[str]) -> None:
     _say(f"starting {name}")
     script = str(Path(__file__).with_name("start-engine"))
-    command = ["unshare", "--mount", "--net", "--propagation", "private", script, str(root), str(home), str(socket)]
+    command = ["unshare", "--mount", "--net", "--propagation", "private", script, str(root), str(home)]
     with (home / "log").open("w") as log:
         process = subprocess.Popen(
             [*command, *words, "--"],
