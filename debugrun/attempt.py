@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from debugrun import judge as judging
-from debugrun.command import CAPABILITY_COPIES
+from debugrun.command import CAPABILITY_COPIES, as_typed
 from debugrun.errors import UsageError
 from debugrun.facts import EngineFacts, Facts
 from debugrun.grants import Gate, Grant, Layer, Option, Placement, Verdict
@@ -253,9 +253,9 @@ def docker_line(attempt: Attempt, mode: Mode, facts: Facts) -> str:
 def _plain_argv(mode: Mode, pid: int) -> tuple[str, ...]:
     """The mode's command without what only debugrun adds."""
     argv: list[str] = []
-    for word in mode.command:
+    for word in as_typed(mode.command):
         if word == "{args}":
             argv.extend(mode.default_args)
-        elif not (word.startswith("{") and word.endswith("}")) or word == "{pid}":
+        else:
             argv.append(word.replace("{pid}", str(pid)))
     return tuple(argv)

@@ -11,6 +11,8 @@ from debugrun.inspection import DOCKER_DEFAULT
 from debugrun.tools import Mode, Tool
 
 SCRATCH = "/tmp:mode=1777"  # noqa: S108 - a tmpfs of the sidecar's own
+# What is typed where our own way to attach is not at hand.
+PLAINLY = {"{lldb-attach}": ("-p", "{pid}"), "{delve-attach}": ("dlv", "attach", "{pid}")}
 CAPABILITY_COPIES = "/usr/lib/debugrun/caps"
 
 
@@ -24,6 +26,12 @@ class Filling:
     pid: int
     args: tuple[str, ...] = ()
     prelude: bool = True
+
+
+def as_typed(words: tuple[str, ...]) -> tuple[str, ...]:
+    """A command of a tool file as a person would type it, but for {pid} and {args}: without what we bring along."""
+    typed = (PLAINLY.get(word, (word,)) for word in words)
+    return tuple(word for part in typed for word in part if word in {"{pid}", "{args}"} or not word.startswith("{"))
 
 
 def tool_argv(words: tuple[str, ...], filling: Filling) -> tuple[str, ...]:
@@ -40,6 +48,12 @@ def tool_argv(words: tuple[str, ...], filling: Filling) -> tuple[str, ...]:
             argv.extend(symbols.gdb_arguments(pid, prelude=filling.prelude))
         elif word == "{perf-symbols}":
             argv.extend(symbols.perf_arguments(pid))
+        elif word in PLAINLY and not filling.prelude:
+            argv.extend(each.replace("{pid}", str(pid)) for each in PLAINLY[word])
+        elif word == "{lldb-attach}":
+            argv.extend(symbols.lldb_arguments(pid))
+        elif word == "{delve-attach}":
+            argv.extend(symbols.delve_arguments(pid, filling.tool.binary))
         else:
             argv.append(word.replace("{pid}", str(pid)))
     if option.file_capability and argv[0] == filling.tool.binary:

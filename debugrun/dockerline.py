@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from debugrun.attempt import Attempt
+from debugrun.command import as_typed
 from debugrun.errors import UsageError
 from debugrun.grants import Placement
 from debugrun.tools import Mode
@@ -221,8 +222,9 @@ def mode_of(argv: Sequence[str], modes: Sequence[Mode], default: str) -> str:
 def pid_of(argv: Sequence[str], mode: Mode) -> int | None:
     """The PID among the words: what stands where the mode's command has it, else the last number."""
     words = [part for word in argv for part in (word.split("=", 1) if word.startswith("--") else [word])]
-    at = mode.command.index("{pid}") if "{pid}" in mode.command else 0
-    flag = mode.command[at - 1] if at else ""
+    typed = as_typed(mode.command)
+    at = typed.index("{pid}") if "{pid}" in typed else 0
+    flag = typed[at - 1] if at else ""
     for before, word in itertools.pairwise(words):
         if before == flag and word.isdigit():
             return int(word)

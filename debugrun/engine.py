@@ -200,7 +200,7 @@ class Engine:
                 sidecar.image,
                 entrypoint=[sidecar.command[0]],
                 command=list(sidecar.command[1:]),
-                environment={"HOME": "/tmp"},  # noqa: S108 - the only place that it can write to
+                environment={"HOME": "/tmp", "XDG_CONFIG_HOME": "/tmp"},  # noqa: S108 - the only place that it can write to
                 healthcheck={"test": ["NONE"]},
                 host_config=host,
                 labels=dict(sidecar.labels),

@@ -46,5 +46,23 @@ def perf_arguments(pid: int) -> tuple[str, ...]:
     return ("sh", "-c", _text("perf/files.sh"), "sh", str(pid))
 
 
+def lldb_arguments(pid: int) -> tuple[str, ...]:
+    """Arguments of lldb that attach it to `pid`, by the target's own files, and let it detach at TERM and HUP.
+
+    They come before all others. lldb 19 with Python.
+    """
+    source = _text("lldb/prelude.py")
+    scope = "import types; debugrun = types.ModuleType('debugrun')"
+    return ("-x", "-Q", "-o", f"script {scope}; exec({source!r}, debugrun.__dict__); debugrun.prepare({pid})")
+
+
+def delve_arguments(pid: int, binary: str) -> tuple[str, ...]:
+    """Words that attach delve so that a signal makes it let go; the arguments of its client follow.
+
+    Takes a POSIX sh, setsid(1) and a writable /tmp.
+    """
+    return ("sh", "-c", _text("delve/attach.sh"), binary, str(pid))
+
+
 def _text(name: str) -> str:
     return files("debugrun").joinpath("data", name).read_text("utf-8")

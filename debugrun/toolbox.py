@@ -118,8 +118,8 @@ def present(client: Client, tag: str) -> bool:
     return bool(client.images(name=tag))
 
 
-def build(client: Client, wanted: Recipe, progress: Progress) -> str:
-    """Make the image unless the engine holds it, and return its reference.
+def build(client: Client, wanted: Recipe, progress: Progress, *, name: str = f"{REPOSITORY}:latest") -> str:
+    """Make the image unless the engine holds it, give it `name` as well, and return its own reference.
 
     Packages come from the Debian archive that this machine's apt uses, else from a registry's base image and the
     archive that it names. `progress` is told of each step that takes over a second. Raises EngineError.
@@ -132,7 +132,8 @@ def build(client: Client, wanted: Recipe, progress: Progress) -> str:
             installing = f"installing {len(wanted.debian)} packages, " if base == REGISTRY_BASE else ""
             progress(f"toolbox: {installing}compiling Python, copying tools with capabilities")
             _build(client, wanted, base, programs)
-    client.tag(wanted.tag, REPOSITORY, "latest")
+    repository, _, tag = name.rpartition(":")
+    client.tag(wanted.tag, repository, tag)
     return wanted.tag
 
 

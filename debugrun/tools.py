@@ -44,7 +44,7 @@ GATES = frozenset(
         "syscall",  # seccomp only
     }
 )
-PLACEHOLDERS = frozenset({"{pid}", "{args}", "{gdb-symbols}", "{perf-symbols}"})
+PLACEHOLDERS = frozenset({"{pid}", "{args}", "{gdb-symbols}", "{perf-symbols}", "{lldb-attach}", "{delve-attach}"})
 LAUNCH_PLACEHOLDERS = frozenset({"{program}", "{args}", "{aslr}", "{environment}", "{scratch}"})
 # CONT is for a tool that ends at the end of its input but looks at that only when its target does something: the
 # target gets it, to which it means nothing while it runs.
@@ -82,8 +82,9 @@ class Failure:
 class Mode:
     """One way to use a tool.
 
-    `command` is argv with the placeholders {pid}, {args}, {gdb-symbols} and {perf-symbols} (what the tool needs to read
-    the target's files from another mount namespace: debugrun.symbols); `default_args` stand in for {args} when the
+    `command` is argv with the placeholders {pid}, {args}, {gdb-symbols}, {perf-symbols}, {lldb-attach} and
+    {delve-attach} (what the tool needs to read the target's files from another mount namespace, or to let go of it:
+    debugrun.symbols); `default_args` stand in for {args} when the
     user gives none. `interactive_command`, `prompt` and `handover` are for a terminal: wait for the prompt, send
     the handover lines, then hand over. `then` are commands run after it in the same place. `duration` is in
     seconds: after it the tool is interrupted (SIGINT). `network` is "none" or "target".

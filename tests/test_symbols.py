@@ -210,3 +210,11 @@ def test_perf_keeps_its_words_as_they_are() -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
     assert done.stdout.splitlines()[: len(odd)] == odd
     assert done.stdout.splitlines()[-2] == "--symfs"
+
+
+def test_lldb_takes_its_prelude_as_one_line() -> None:
+    """It would evaluate what stands between backquotes, and end the command at a new line."""
+    (script,) = (word for word in symbols.lldb_arguments(7) if word.startswith("script "))
+    assert "`" not in script
+    assert "\n" not in script
+    assert script.endswith("prepare(7)")

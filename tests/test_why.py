@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from debugrun import attempt, catalog, why
+from debugrun import attempt, catalog, tools, why
 from debugrun.grants import Layer
 from debugrun.tools import GATES
 from tests import cases
@@ -170,6 +170,6 @@ def test_the_known_errors_use_the_words_of_the_rest() -> None:
 
 def test_every_text_of_a_tool_file_is_recognised() -> None:
     for name in catalog.names():
-        tool = cases.decide({"tool": name}).tool
+        tool = tools.load(name)
         for failure in tool.failures:
             assert why.recognise(failure.text, tool) is not None
