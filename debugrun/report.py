@@ -160,13 +160,15 @@ def refusal(plan: Plan) -> tuple[str, str]:
     facts = plan.facts
     wider = plan.beyond()
     blockers = [gate for option in plan.options[:1] for gate in option.closed_gates]
+    # What closes every option is the cause; the others are only in the way of some.
+    blockers = [gate for gate in blockers if all(gate in each.closed_gates for each in plan.options)] or blockers
     reason = "; ".join(dict.fromkeys(f"{gate.layer.value}: {gate.fact}" for gate in blockers)) or "every option failed"
     message = f"nothing within --max-grant {plan.ceiling.grant.value} puts {plan.tool.name} there: {reason}"
     if wider is None and (advice := emulation.advice(facts) or sandbox.advice(facts)):
         return message, advice
     if wider is None:
-        closing = dict.fromkeys(gate.fact for option in plan.options for gate in option.closed_gates)
-        return message, f"no grant opens it: {'; '.join(list(closing)[:3])}"
+        facts_met = dict.fromkeys(gate.fact for gate in blockers)
+        return message, f"no grant opens it: {'; '.join(list(facts_met)[:3])}"
     flag = f"--max-grant {wider.grant.value}"
     if plan.ceiling.via is not None and plan.ceiling.via is not wider.placement:
         flag = f"--via {wider.placement.value} {flag}"

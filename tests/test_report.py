@@ -83,3 +83,12 @@ def test_a_tool_that_may_kill_says_so_of_several_threads_only() -> None:
     assert json.loads(report.plan_json(harmful))["harm"] == harmful.harm != ""
     assert not cases.decide({"tool": "ltrace", "facts": {"process": {"threads": 1}}}).harm
     assert not cases.decide({"tool": "strace", "facts": {"process": {"threads": 3}}}).harm
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_what_closes_everything_is_the_only_reason_given(uid: int) -> None:
+    changes = {"uids": [uid] * 4, "gids": [uid] * 4, **({} if uid == 0 else {"permitted": []})}
+    case = {"tool": "gdb", "facts": {"host": {"yama_ptrace_scope": 3}, "process": changes}}
+    message, hint = report.refusal(cases.decide(case))
+    assert message.endswith("puts gdb there: yama: ptrace_scope is 3: no process may attach, until the host reboots")
+    assert hint == "no grant opens it: ptrace_scope is 3: no process may attach, until the host reboots"
