@@ -36,15 +36,22 @@ class Blueprint:
     warnings: tuple[str, ...] = ()
 
 
-def blueprint(
-    container: Json, image: Json, *, api: tuple[int, int], engine: str = "docker", others: Sequence[Json] = ()
+def blueprint(  # noqa: PLR0913 - what the engine says of it
+    container: Json,
+    image: Json,
+    *,
+    api: tuple[int, int],
+    engine: str = "docker",
+    others: Sequence[Json] = (),
+    volumes: Sequence[Json] = (),
 ) -> Blueprint:
     """The request that creates `container` again, from its image by id.
 
     `container` is inspected while it runs: its published ports are kept by number. `api` is the version that the
-    client speaks, `engine` "docker" or "podman", `others` the inspected containers that it takes volumes from.
+    client speaks, `engine` "docker" or "podman", `others` the inspected containers that it takes volumes from, and
+    `volumes` the inspected volumes: some are in memory.
     """
-    stored = storage.stored(container, others, docker=engine == "docker")
+    stored = storage.stored(container, others, docker=engine == "docker", volumes=volumes)
     linked = endpoints.endpoints(container, api=api)
     host = {
         **mapping(container, "HostConfig"),
@@ -127,7 +134,7 @@ def _config(container: Json, image: Json, linked: endpoints.Endpoints) -> dict[s
     """Config, so that merging it with the image's gives it again."""
     config = dict(mapping(container, "Config"))
     config["Image"] = text(container, "Image")  # the tag may have moved on
-    if config.get("Entrypoint") is None and items(mapping(image, "Config"), "Entrypoint"):
+    if config.get("Entrypoint") is None and mapping(image, "Config").get("Entrypoint") is not None:
         config["Entrypoint"] = [""]  # as --entrypoint "" has it, which the engine makes null: that would inherit
     host = mapping(container, "HostConfig")
     if text(host, "UTSMode") == "host":

@@ -152,25 +152,29 @@ def _changes(before: object, after: object, path: str = "") -> Iterator[Change]:
     if before == after:
         return
     if isinstance(before, Mapping) or isinstance(after, Mapping):
-        first, second = (value if isinstance(value, Mapping) else {} for value in (before, after))
-        for key in sorted({*first, *second}):
-            yield from _changes(first.get(key), second.get(key), f"{path}.{key}" if path else key)
-        if not first and not second:
+        whole, other = (value if isinstance(value, Mapping) else {} for value in (before, after))
+        for key in sorted({*whole, *other}):
+            yield from _changes(whole.get(key), other.get(key), f"{path}.{key}" if path else key)
+        if not whole and not other:
             yield Change(path=path, before=_shown(path, before), after=_shown(path, after))
-    elif isinstance(before, Sequence) and isinstance(after, Sequence) and _unordered(path, before, after):
-        for item in before:
-            if item not in after:
+    elif _unordered(path, first := _items(before), second := _items(after)):
+        for item in first:
+            if item not in second:
                 yield Change(path=path, before=_shown(path, item), after=None)
-        for item in after:
-            if item not in before:
+        for item in second:
+            if item not in first:
                 yield Change(path=path, before=None, after=_shown(path, item))
     else:
         yield Change(path=path, before=_shown(path, before), after=_shown(path, after))
 
 
+def _items(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else ()
+
+
 def _unordered(path: str, before: Sequence[object], after: Sequence[object]) -> bool:
-    """Whether the items that only one list has tell the difference: not for text, nor where the order changed."""
-    if path in COMMANDS or isinstance(before, str) or isinstance(after, str):
+    """Whether the items that only one list has tell the difference: not in a command, nor where the order changed."""
+    if path in COMMANDS:
         return False
     return any(item not in after for item in before) or any(item not in before for item in after)
 

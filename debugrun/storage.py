@@ -21,10 +21,11 @@ class Stored:
     warnings: tuple[str, ...] = ()
 
 
-def stored(container: Json, others: Sequence[Json], *, docker: bool) -> Stored:
+def stored(container: Json, others: Sequence[Json], *, docker: bool, volumes: Sequence[Json] = ()) -> Stored:
     """The mounts of `container`: anonymous volumes by name, volumes of other containers as long as those have them.
 
-    `others` are those other containers, inspected; `docker` says that the engine knows `nocopy`.
+    `others` are those other containers, inspected; `docker` says that the engine knows `nocopy`. `volumes` are
+    its inspected volumes, for those that are in memory while a container uses them.
     """
     host = mapping(container, "HostConfig")
     mounted = {text(mount, "Destination"): mount for mount in maps(container, "Mounts")}
@@ -43,7 +44,11 @@ def stored(container: Json, others: Sequence[Json], *, docker: bool) -> Stored:
         changed["Mounts"] = [*mounts, *pins]
     if gone:
         changed["VolumesFrom"] = [each for each in items(host, "VolumesFrom") if each not in gone]
-    return Stored(host=changed, lost=tuple(_lost(host, mounted)), warnings=tuple(_warnings(host, pins, gone)))
+    return Stored(
+        host=changed,
+        lost=(*_lost(host, mounted), *_in_memory(mounted, volumes)),
+        warnings=tuple(_warnings(host, pins, gone)),
+    )
 
 
 def destination(bind: str) -> str:
@@ -120,6 +125,16 @@ def _lost(host: Json, mounted: Mapping[str, Json]) -> list[str]:
     places = [*mapping(host, "Tmpfs"), *(text(m, "Target") for m in maps(host, "Mounts") if text(m, "Type") == "tmpfs")]
     places += [target for target, mount in mounted.items() if text(mount, "Type") == "tmpfs"]
     return [f"what is in the tmpfs at {place}" for place in dict.fromkeys(places)]
+
+
+def _in_memory(mounted: Mapping[str, Json], volumes: Sequence[Json]) -> list[str]:
+    """Volumes of a tmpfs: the engine unmounts them with the last container that runs."""
+    names = {text(each, "Name") for each in volumes if text(mapping(each, "Options"), "type") in {"tmpfs", "ramfs"}}
+    return [
+        f"what is in the volume {text(mount, 'Name')} at {target}: it is in memory"
+        for target, mount in mounted.items()
+        if text(mount, "Name") in names
+    ]
 
 
 def _warnings(host: Json, pins: Sequence[Json], gone: Sequence[str]) -> list[str]:
