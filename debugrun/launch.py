@@ -27,6 +27,7 @@ LAYOUTS = {
     "x86_64": ("lib64/ld-linux-x86-64.so.2", "lib/x86_64-linux-gnu"),
     "aarch64": ("lib/ld-linux-aarch64.so.1", "lib/aarch64-linux-gnu"),
 }
+_GATED = ("perf_event_open", "ptrace", "bpf")  # calls that default profiles open to a capability
 ADDR_NO_RANDOMIZE = 0x40000  # personality(2)
 # For a tool without a switch of its own: programs inherit it. Followed by what to start.
 FIXED_ADDRESSES = f"""\
@@ -207,7 +208,7 @@ def decide(tool: Tool, mode: Mode, facts: Facts, ceiling: Ceiling, base: Option)
     be another program.
     """
     found = [_judged(option, base, mode, facts) for option in _candidates(base, mode, facts)]
-    options = tuple(sorted(found, key=lambda each: (each.grant.rank, len(each.cap_add))))
+    options = tuple(_by_cost(found, base, facts))
     taken = (i for i, each in enumerate(options) if each.verdict is not Verdict.CLOSED and within(each, ceiling))
     return Plan(tool=tool, mode=mode, facts=facts, ceiling=ceiling, options=options, chosen=next(taken, None))
 
@@ -239,6 +240,32 @@ def _judged(option: Option, base: Option, mode: Mode, facts: Facts) -> Option:
         lost=option.lost + tuple(need.lost for need in refused),
         tool_args=next((need.workaround for need in refused if need.workaround), ()),
     )
+
+
+def _by_cost(found: list[Option], base: Option, facts: Facts) -> list[Option]:
+    """In order of the ladder; but what another option opens too, and more, goes before that one whatever the rungs."""
+    ordered: list[Option] = []
+    for option in sorted(found, key=lambda each: (each.grant.rank, len(each.cap_add))):
+        mine, place = _powers(option, base, facts), len(ordered)
+        while place and mine is not None and option.verdict is not Verdict.CLOSED:
+            theirs = _powers(ordered[place - 1], base, facts)
+            if theirs is None or not mine < theirs:
+                break
+            place -= 1
+        ordered.insert(place, option)
+    return ordered
+
+
+def _powers(option: Option, base: Option, facts: Facts) -> frozenset[str] | None:
+    """What an option opens beyond the container's own, as a set that can be compared; None: everything."""
+    _, profile = judging.base_profile(option, facts)
+    if option.privileged or option.seccomp == "unconfined":
+        return None
+    more, calls = frozenset(added(option, base)), frozenset(option.opened_calls)
+    if more and profile is not None:
+        blocked = (call for call in _GATED if not judging.allows(profile, call, frozenset(base.cap_add), facts))
+        calls |= {call for call in blocked if judging.allows(profile, call, frozenset(option.cap_add), facts)}
+    return more | calls
 
 
 def _candidates(base: Option, mode: Mode, facts: Facts) -> Iterator[Option]:
