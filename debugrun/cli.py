@@ -88,6 +88,7 @@ MayKill = Annotated[
 ToolFile = Annotated[Path | None, typer.Option("--tool-file", help="a data file of your own for the tool")]
 Yes = Annotated[bool, typer.Option("--yes", help="with --via recreate: ask nobody")]
 AutoRestore = Annotated[bool, typer.Option("--auto-restore", help="with --via recreate: undo it when the tool ends")]
+RestartUnder = Annotated[bool, typer.Option("--restart-under", help="with --via recreate: start it under the tool")]
 ForceCompose = Annotated[bool, typer.Option("--force-compose", help="with --via recreate: also what Compose manages")]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
 
@@ -111,6 +112,7 @@ def run_tool(  # noqa: PLR0913 - each is an option of the command line
     yes: Yes = False,
     auto_restore: AutoRestore = False,
     force_compose: ForceCompose = False,
+    restart_under: RestartUnder = False,
 ) -> None:
     """Run a tool on a process; shared by the commands of all tools."""
     from debugrun import session  # noqa: PLC0415 - imports the engine's client
@@ -130,7 +132,7 @@ def run_tool(  # noqa: PLR0913 - each is an option of the command line
         detach_keys=detach_keys,
         may_kill=may_kill,
         tool_file=tool_file,
-        recreation=Recreation(yes=yes, auto_restore=auto_restore, force_compose=force_compose),
+        recreation=Recreation(restart_under, yes, auto_restore, force_compose),
     )
     raise typer.Exit(session.run(request, catalog.user_directory()))
 

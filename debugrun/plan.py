@@ -73,11 +73,11 @@ def plan(tool: Tool, mode: Mode, facts: Facts, ceiling: Ceiling, *, lines: bool 
     `lines=False` leaves out the docker line of each option, which nobody reads while a tool is started.
     """
     found = list(dict.fromkeys(itertools.chain(_sidecars(tool, mode, facts), _here(tool, mode, facts))))
+    options = tuple(_by_cost(found, facts))
     if ceiling.via is Placement.RECREATE:
         from debugrun import regrant  # noqa: PLC0415 - only when it is named
 
-        found += regrant.options(tool, mode, facts)
-    options = tuple(_by_cost(found, facts))
+        options = (*_by_cost(list(regrant.options(tool, mode, facts)), facts), *options)
     if lines:
         from debugrun.command import docker_line  # noqa: PLC0415 - see above
 
@@ -317,11 +317,11 @@ def _by_cost(options: list[Option], facts: Facts) -> list[Option]:
 
 
 def _redundant(option: Option, before: list[Option], facts: Facts) -> bool:
-    """Whether an option that works goes before it, opens no more, and stands on the same rung."""
+    """Whether an option that works goes before it in the same place, opens no more, and stands on the same rung."""
     powers = _powers(option, facts)
     if powers is None:
         return False
-    working = [other for other in before if other.verdict is Verdict.OPEN]
+    working = [other for other in before if other.verdict is Verdict.OPEN and other.placement is option.placement]
     return any(
         theirs is not None and theirs <= powers and (other.grant is option.grant or theirs == powers)
         for other, theirs in ((other, _powers(other, facts)) for other in working)
@@ -330,7 +330,7 @@ def _redundant(option: Option, before: list[Option], facts: Facts) -> bool:
 
 def _powers(option: Option, facts: Facts) -> frozenset[str] | None:
     """What an option opens, as a set that can be compared; None where everything is open."""
-    if option.grant.rank >= Grant.UNCONFINED.rank or option.placement is not Placement.SIDECAR:
+    if option.grant.rank >= Grant.UNCONFINED.rank or option.placement is Placement.HERE:
         return None
     _, profile = judging.base_profile(option, facts)
     calls = set(option.opened_calls)
@@ -344,4 +344,4 @@ def _powers(option: Option, facts: Facts) -> frozenset[str] | None:
 
 def _dominates(narrow: Option, wide: Option, facts: Facts) -> bool:
     first, second = _powers(narrow, facts), _powers(wide, facts)
-    return first is not None and second is not None and first < second
+    return narrow.placement is wide.placement and first is not None and second is not None and first < second

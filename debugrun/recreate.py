@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from debugrun import journal, layer, restore, shapes, transaction
 from debugrun.blueprint import Blueprint, with_image, with_labels
@@ -31,17 +31,24 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Done:
-    """The stand-in's id; how long nothing served, in seconds; what was committed of the original's writable layer."""
+    """The stand-in's id; when the original was told to stop; how long nothing served so far, in seconds.
+
+    `written` are the paths that made it necessary to commit the original's writable layer; then there is a `spare`
+    stand-in, which held the lock.
+    """
 
     id: str
+    spare: str | None
+    began: float
     down: float
     written: tuple[str, ...]
 
 
-def recreate(engine: Engine, change: Change) -> Done:
+def recreate(engine: Engine, change: Change, *, start: bool = True) -> Done:
     """Let a stand-in take the original's place; on any failure the original has it again.
 
-    Raises DebugrunError, whose hint says `debugrun restore` where going back failed as well.
+    Without `start` that is left to whoever is in its foreground, and nothing restarts it. Raises DebugrunError, whose
+    hint says `debugrun restore` where going back failed as well.
     """
     record = change.record
     with journal.working_on(record.original, record.name):
@@ -52,7 +59,11 @@ def recreate(engine: Engine, change: Change) -> Done:
         stopping = [False]
         with _going_back(engine, record, stopping):
             _check(engine, change, first)
-            return _replace(engine, change, first, stopping)
+            done = _prepare(engine, change, first, stopping)
+            if start:
+                return _serve(engine, change, done)
+            _tidy(engine, done)
+            return done
 
 
 def _refuse_second(found: Scene, record: Record) -> None:
@@ -113,26 +124,25 @@ def _check(engine: Engine, change: Change, first: str) -> None:
     now = engine.inspect_container(record.original)
     if any(each.session != record.session for each in others) or _essence(now) != _essence(change.before):
         raise TargetError("changed-meanwhile", f"{record.name} was changed by somebody else meanwhile", "try again")
-    strange = _volumes(engine.inspect_container(first)) - _volumes(change.before)
+    named = {
+        shapes.text(each, "Source") for each in shapes.maps(shapes.mapping(change.drawn.body, "HostConfig"), "Mounts")
+    }
+    strange = _volumes(engine.inspect_container(first)) - _volumes(change.before) - named
     if strange:
         message = f"a new container of {record.name} would not have its volumes: {len(strange)} would be new and empty"
         raise EngineError("volumes-differ", message, "name its volumes, so that they can be found again")
 
 
 def _essence(inspected: Json) -> tuple[object, ...]:
-    state = shapes.mapping(inspected, "State")
-    return (
-        *(inspected.get(key) for key in ("Name", "Config", "HostConfig")),
-        state.get("StartedAt"),
-        state.get("Running"),
-    )
+    return tuple(inspected.get(key) for key in ("Name", "Config", "HostConfig"))
 
 
 def _volumes(inspected: Json) -> set[str]:
     return {shapes.text(each, "Name") for each in shapes.maps(inspected, "Mounts") if each.get("Type") == "volume"}
 
 
-def _replace(engine: Engine, change: Change, first: str, stopping: list[bool]) -> Done:
+def _prepare(engine: Engine, change: Change, first: str, stopping: list[bool]) -> Done:
+    """Stop the original, and have the stand-in in its place, to be started."""
     record = change.record
     restore.rename(engine, record.original, record.parked)
     if record.restart.name != NEVER:
@@ -148,14 +158,26 @@ def _replace(engine: Engine, change: Change, first: str, stopping: list[bool]) -
     else:
         stand_in = first
         restore.rename(engine, stand_in, record.name)
-    engine.start(stand_in)
-    down = time.monotonic() - began
-    _refuse_dead(engine.inspect_container(stand_in), record)
-    if stand_in != first:
-        restore.remove(engine, first)
+    spare = None if stand_in == first else first
+    return Done(id=stand_in, spare=spare, began=began, down=time.monotonic() - began, written=written)
+
+
+def _serve(engine: Engine, change: Change, done: Done) -> Done:
+    """Start the stand-in, and tidy up behind it."""
+    record = change.record
+    engine.start(done.id)
+    down = time.monotonic() - done.began
+    _refuse_dead(engine.inspect_container(done.id), record)
+    _tidy(engine, done)
     if record.restart.name != NEVER:
-        restore.set_restart(engine, stand_in, record.restart)
-    return Done(id=stand_in, down=down, written=written)
+        restore.set_restart(engine, done.id, record.restart)
+    return replace(done, down=down)
+
+
+def _tidy(engine: Engine, done: Done) -> None:
+    """Remove what only held the lock."""
+    if done.spare is not None:
+        restore.remove(engine, done.spare)
 
 
 def _refuse_dead(inspected: Json, record: Record) -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from debugrun import apply, comparison, engine, layer, orchestrated, recreate, regrant, report, restore, session, shapes
@@ -18,7 +18,7 @@ from debugrun.dependents import Dependent, dependents
 from debugrun.engine import Engine
 from debugrun.errors import DebugrunError, RefusedError, TargetError, UsageError
 from debugrun.grants import Ceiling, Option, Placement
-from debugrun.plan import Plan, plan
+from debugrun.plan import plan
 from debugrun.recreate import Change
 from debugrun.request import Request
 from debugrun.shapes import Json
@@ -26,6 +26,21 @@ from debugrun.transaction import Record
 
 LARGE = 256 << 20  # bytes of a writable layer that take seconds to commit
 _OWN = re.compile(r"/containers/([0-9a-f]{64})/")  # what the engine mounts into a container: /etc/hostname and others
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What a container is recreated with: a grant, and for a tool that it starts under mounts and a command.
+
+    `profile` is the seccomp profile to send, `engine` "docker" or "podman". `start` are entrypoint and command.
+    """
+
+    option: Option
+    profile: str | None
+    engine: str
+    mounts: tuple[Json, ...] = ()
+    start: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    terminal: bool = False
 
 
 def run(request: Request, folder: Path) -> int:
@@ -41,42 +56,40 @@ def run(request: Request, folder: Path) -> int:
         decision = plan(tool, tool.mode(request.mode), facts, request.ceiling, lines=False)
         if (option := decision.option) is None:
             raise RefusedError("refused", *report.refusal(decision))
-        change, said = draw(connection, request, decision, option)
-        print("\n".join(said), file=sys.stderr)
-        _confirm(request, change.record.name)
+        before = connection.inspect_container(facts.container.id)
+        wanted = Wanted(option=option, profile=regrant.profile_json(option, facts), engine=facts.engine.name)
+        change, said = draw(connection, request, before, wanted)
+        ask(request, change, [report.announce(decision), *said])
         done = recreate.recreate(connection, change)
-        _say(f"{change.record.name} is recreated; it was down for {done.down:.2f} s")
         with _afterwards(connection, request, change.record):
+            say(f"{change.record.name} is recreated; it was down for {done.down:.2f} s")
             held = tool.binary in dict(facts.container.tools)
             via = Placement.HERE if held else Placement.SIDECAR
             there = replace(request, container=done.id, ceiling=Ceiling(grant=request.ceiling.grant, via=via))
             return session.debug(connection, there, folder)
 
 
-def draw(connection: Engine, request: Request, decision: Plan, option: Option) -> tuple[Change, list[str]]:
+def draw(connection: Engine, request: Request, before: Json, wanted: Wanted) -> tuple[Change, list[str]]:
     """What is to be done, and what a person should know of it. Raises TargetError for what is not recreated."""
-    before = connection.inspect_container(decision.facts.container.id)
     image = _image(connection, before)
-    _refuse(request, option, before, image)
+    _refuse(request, wanted.option, before, image)
     others = [each for each in _others(connection) if each["Id"] != before["Id"]]
     warnings = list(_dependents(dependents(before, others), shapes.text(before, "Name").removeprefix("/")))
     version = tuple(int(part) for part in connection.client.api_version.split("."))
-    plain = blueprint(
-        before, image or {}, api=(version[0], version[1]), engine=decision.facts.engine.name, others=others
-    )
-    drawn = with_grant(plain, option, profile_json=regrant.profile_json(option, decision.facts))
+    plain = blueprint(before, image or {}, api=(version[0], version[1]), engine=wanted.engine, others=others)
+    drawn = _started(with_grant(plain, wanted.option, profile_json=wanted.profile, mounts=wanted.mounts), wanted)
+    seen = restore.described(before)
     record = Record(
-        original=str(before["Id"]),
+        original=seen.id,
         name=plain.name,
-        running=True,
-        restart=restore.described(before).restart,
-        tool=decision.tool.name,
-        grant=_grant(option),
+        running=seen.running,
+        restart=seen.restart,
+        tool=request.tool,
+        grant=_grant(wanted),
         since=time.time(),
         session=f"{getpass.getuser()}-{os.urandom(6).hex()}",
     )
     said = [
-        report.announce(decision),
         *_diff(plain, drawn),
         *_layer(connection, before),
         *(f"debugrun: note: {each}" for each in [*warnings, *drawn.warnings]),
@@ -85,8 +98,19 @@ def draw(connection: Engine, request: Request, decision: Plan, option: Option) -
     return Change(before=before, drawn=drawn, record=record), said
 
 
-def _grant(option: Option) -> str:
+def _started(drawn: Blueprint, wanted: Wanted) -> Blueprint:
+    """The same, in the foreground of whoever starts it, where it starts something else."""
+    if wanted.start is None:
+        return drawn
+    streams = dict.fromkeys(("AttachStdin", "AttachStdout", "AttachStderr", "OpenStdin", "StdinOnce"), True)
+    entrypoint, command = (list(words) for words in wanted.start)
+    body = {**drawn.body, **streams, "Tty": wanted.terminal, "Entrypoint": entrypoint, "Cmd": command}
+    return replace(drawn, body=body)
+
+
+def _grant(wanted: Wanted) -> str:
     """What the stand-in has beyond the original, in a few words."""
+    option = wanted.option
     if option.privileged:
         return "privileged"
     parts = [*option.cap_add, *(f"{call} opened" for call in option.opened_calls)]
@@ -162,7 +186,10 @@ def _dependents(found: tuple[Dependent, ...], name: str) -> Iterator[str]:
         yield f"{each.name} refers to {name} ({', '.join(each.relations)}): restart it when {name} is back"
 
 
-def _confirm(request: Request, name: str) -> None:
+def ask(request: Request, change: Change, said: list[str]) -> None:
+    """Say what will be done, and let a person allow it. Raises UsageError where nobody does."""
+    print("\n".join(said), file=sys.stderr)
+    name = change.record.name
     if request.recreation.yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -188,9 +215,9 @@ def _afterwards(connection: Engine, request: Request, record: Record) -> Iterato
         raise
     finally:
         if back:
-            _say(restored(record.name, restore.undo(connection, record, stopping=False)))
+            say(restored(record.name, restore.undo(connection, record, stopping=False)))
         else:
-            _say(f"{record.name} goes on with {record.grant}: `debugrun restore {record.name}` puts the original back")
+            say(f"{record.name} goes on with {record.grant}: `debugrun restore {record.name}` puts the original back")
 
 
 def restored(name: str, outcome: restore.Outcome) -> str:
@@ -203,5 +230,6 @@ def restored(name: str, outcome: restore.Outcome) -> str:
     return "\ndebugrun: ".join(lines)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """A line of ours."""
     print(f"debugrun: {line}", file=sys.stderr)

@@ -82,6 +82,7 @@ def profile_json(option: Option, facts: Facts) -> str | None:
         caps=judging.container_capabilities(here, there),
         arch=facts.engine.architecture,
         kernel=judging.kernel_version(facts),
+        runtime=judging.runtime(facts),
     )
     return seccomp.dump_profile(widened)
 

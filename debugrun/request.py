@@ -9,14 +9,15 @@ from debugrun.errors import UsageError
 from debugrun.grants import Ceiling, Grant, Placement
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Recreation:
     """How a container is recreated, where that was asked for.
 
-    `yes` asks nobody, `auto_restore` puts the original back when the tool ends, `force_compose` recreates what
-    Compose manages.
+    `restart_under` starts its own program under the tool, `yes` asks nobody, `auto_restore` puts the original back
+    when the tool ends, `force_compose` recreates what Compose manages.
     """
 
+    restart_under: bool = False
     yes: bool = False
     auto_restore: bool = False
     force_compose: bool = False
@@ -50,6 +51,9 @@ class Request:
         named = [each for each in (self.pid, self.host_pid, self.comm) if each is not None]
         if len(named) > 1:
             raise UsageError("two-targets", "PID, --host-pid and --name exclude each other", "give one of them")
+        if self.recreation != Recreation() and self.ceiling.via is not Placement.RECREATE:
+            message = "--yes, --auto-restore, --restart-under and --force-compose are about recreating"
+            raise UsageError("not-recreating", message, "--via recreate")
         if any(isinstance(each, int) and each < 1 for each in (self.pid, self.host_pid, self.duration)):
             raise UsageError("bad-number", "a PID or a duration is at least 1", "debugrun --help")
 

@@ -10,6 +10,7 @@ from debugrun import journal, layer, shapes, transaction
 from debugrun.engine import Engine
 from debugrun.errors import DebugrunError, EngineError, TargetError
 from debugrun.shapes import Json
+from debugrun.steady import steady
 from debugrun.transaction import LABEL, LABEL_KEPT, LABEL_LAYER, Act, Record, Restart, Scene, Seen, Step
 
 ROUNDS = 12  # looks at what is left to do, each after a row of steps
@@ -81,7 +82,8 @@ def settle(
 
 def undo(engine: Engine, record: Record, *, stopping: bool = True) -> Outcome:
     """Have the original back as it was, and nothing of ours left. Raises DebugrunError."""
-    outcome = settle(engine, record, transaction.undo, stopping=stopping)
+    with steady(f"putting {record.name} back"):
+        outcome = settle(engine, record, transaction.undo, stopping=stopping)
     if not outcome.original:
         raise TargetError(
             "original-gone",

@@ -25,9 +25,10 @@ TOOLBOX = "debugrun-toolbox:latest"
 def run(request: Request, folder: Path) -> int:
     """Put the tool on the process. Returns the tool's exit status; raises DebugrunError."""
     if request.ceiling.via is Placement.RECREATE:
-        from debugrun import recreation  # noqa: PLC0415 - rarely asked for
+        from debugrun import recreation, underneath  # noqa: PLC0415 - rarely asked for
 
-        return recreation.run(request, folder)
+        by = underneath.run if request.recreation.restart_under else recreation.run
+        return by(request, folder)
     with engine.connect() as connection:
         return debug(connection, request, folder)
 

@@ -34,6 +34,8 @@ PURE = [
     "doctor",
     "launch",
     "launchreport",
+    "transaction",
+    "regrant",
 ]
 IMPURE_IMPORTS = {"docker", "subprocess", "socket", "requests", "pexpect"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "data" not in path.parts)

@@ -61,6 +61,7 @@ def test_nothing_is_to_be_said_of_a_good_host() -> None:
         (dataclasses.replace(GOOD, emulators=("qemu-aarch64",)), "emulation", "qemu-aarch64", "note"),
         (dataclasses.replace(GOOD, counters=False), "hardware counters", "rr can't record", "note"),
         (dataclasses.replace(GOOD, leftovers=("debugrun-gdb-1",)), "left over", "debugrun-gdb-1", "note"),
+        (dataclasses.replace(GOOD, recreated=("web runs with SYS_PTRACE",)), "recreated", "web runs with", "note"),
         (dataclasses.replace(GOOD, toolbox=None), "toolbox", "debugrun toolbox build", "note"),
     ],
 )  # fmt: skip

@@ -203,6 +203,22 @@ def test_what_the_stand_in_wrote_to_its_own_layer_is_not_lost(
     assert b"".join(chunks).count(b"\n") >= 2
 
 
+def test_its_own_program_starts_under_the_tool_and_the_original_comes_back(
+    engine: docker.APIClient, debugrun: Run, toolbox: str, targets: Mapping[str, str]
+) -> None:
+    """The container holds no tool; what it does first is seen, and its restart policy starts nothing in between."""
+    assert toolbox
+    assert targets
+    policy = {"Name": "always", "MaximumRetryCount": 0}
+    script = ("-batch", "-ex", "break pause_100_ms", "-ex", "run", "-ex", "bt", "-ex", "kill")
+    with container(engine, APP, user="1000:1000", RestartPolicy=policy) as web:
+        done = debugrun("gdb", web.name, "--via", "recreate", "--restart-under", "--yes", "--", *script, timeout=120)
+        assert "hit Breakpoint 1, pause_100_ms ()" in done.stdout, done
+        assert "the original" in done.stderr
+        web.assert_back()
+        assert engine.inspect_container(web.id)["HostConfig"]["RestartPolicy"] == policy
+
+
 def test_what_is_not_recreated(
     engine: docker.APIClient, debugrun: Run, target: Callable[[str], str], web: Container
 ) -> None:
