@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker
-from docker.errors import DockerException
+from docker.errors import DockerException, ImageNotFound
 
 from debugrun import rootfs
 from tests.host.state import HostError, folder
@@ -37,6 +38,7 @@ PODMAN = (
     "podman", "crun", "conmon", "netavark", "aardvark-dns", "passt", "golang-github-containers-common", "catatonit",
 )  # fmt: skip
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+IMAGES = re.compile(r"debugrun-toolbox:|debugrun-test/(?!base|postgres)")
 STARTS_WITHIN = 60.0  # seconds
 ENDS_WITHIN = 10.0
 MARKER = "DEBUGRUN_TEST_ENGINE"  # in the environment of each of an engine's processes: the folder that it lives in
@@ -91,6 +93,32 @@ def up(name: str) -> str:
         _prepare(home, series, root)
         _start(name, home, root, socket, [series.kind, *variants])
     return host
+
+
+def running(name: str) -> bool:
+    """Whether that engine answers."""
+    return _answers(f"unix://{_home(name) / 's' / 'd.sock'}")
+
+
+def with_images(name: str, source: str) -> str:
+    """That engine, with the toolbox and the images of the targets that the engine `source` has ("": in reach)."""
+    host = up(name)
+    ours = docker.DockerClient(base_url=source) if source else docker.from_env()
+    theirs = docker.DockerClient(base_url=host, timeout=300)
+    with contextlib.closing(ours), contextlib.closing(theirs):
+        names = [tag for image in ours.images.list() for tag in image.tags if IMAGES.match(tag)]
+        missing = [tag for tag in names if _image_id(theirs.api, tag) != _image_id(ours.api, tag)]
+        if missing:
+            _say(f"copying {len(missing)} images to {name}")
+            theirs.images.load(ours.api.get_image(missing))
+    return host
+
+
+def _image_id(client: docker.APIClient, tag: str) -> str | None:
+    try:
+        return str(client.inspect_image(tag)["Id"]).removeprefix("sha256:")
+    except ImageNotFound:
+        return None
 
 
 def down(name: str) -> None:

@@ -34,8 +34,7 @@ def build(client: docker.APIClient) -> None:
     """Have all images of Dockerfile.test. Raises HostError."""
     base = _base_name()
     digest = _digest(base)
-    stages = re.findall(r"^FROM .* AS (?!build$)(\w+)$", DOCKERFILE.read_text(), re.MULTILINE)
-    missing = [stage for stage in stages if _label(client, f"debugrun-test/{stage}:latest") != digest]
+    missing = [stage for stage in _stages() if _label(client, f"debugrun-test/{stage}:latest") != digest]
     if not missing:
         return
     _have_base(client, base)
@@ -43,6 +42,15 @@ def build(client: docker.APIClient) -> None:
     for stage in missing:
         _say(f"building target image {stage}")
         _build(client, context, tag=f"debugrun-test/{stage}:latest", target=stage, base=base, digest=digest)
+
+
+def names() -> list[str]:
+    """All images of Dockerfile.test."""
+    return [f"debugrun-test/{stage}:latest" for stage in _stages()]
+
+
+def _stages() -> list[str]:
+    return re.findall(r"^FROM .* AS (?!build$)(\w+)$", DOCKERFILE.read_text(), re.MULTILINE)
 
 
 def database(client: docker.APIClient) -> str:
