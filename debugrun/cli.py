@@ -194,18 +194,27 @@ def facts_command(
 def profile_command(  # noqa: PLR0913 - each is an option of the command line
     *,
     tool: ToolName,
-    container: Container,
+    container: OptionalContainer = "",
     pid: Pid = None,
     mode: ModeName = None,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="FILE|default", help="what to widen; default: the engine's own")
+    ] = None,
+    no_aslr: Annotated[bool, typer.Option("--no-aslr", help="also turn address space randomisation off")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="say in it which rule is there for what")] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="write it there, mode 0600")] = None,
     tool_file: ToolFile = None,
 ) -> None:
-    """Print the seccomp profile that a tool needs: the one in force plus the blocked calls, nothing else."""
-    from debugrun import showing  # noqa: PLC0415 - imports the engine's client
+    """Print the seccomp profile that a tool needs: the one in force plus the blocked calls, nothing else.
+
+    In force is the container's own, else the engine's default. Without a container: the engine's default.
+    """
+    from debugrun import profileverb  # noqa: PLC0415 - imports the engine's client
     from debugrun.request import Request  # noqa: PLC0415
 
     request = Request(tool=tool, container=container, pid=pid, mode=mode, tool_file=tool_file)
-    showing.show_profile(request, catalog.user_directory(), output)
+    wish = profileverb.Wish(base=base, output=output, explain=explain, aslr=not no_aslr)
+    profileverb.show(request, catalog.user_directory(), wish)
 
 
 @interruptible

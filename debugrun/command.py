@@ -91,7 +91,9 @@ def docker_line(option: Option, tool: Tool, mode: Mode, facts: Facts) -> str:
         if opt.startswith("seccomp=") and option.opened_calls:
             profile = f"{tool.name}-{mode.name}.json"
             make = ["debugrun", "profile", tool.name, facts.container.name, "--mode", mode.name, "-o", profile]
+            make += ["--base", "default"] if facts.container.seccomp == "custom" else []
             prefix = shlex.join(make) + " && "
+            words[0] = facts.engine.name  # docker's client sends a profile's text, Podman takes a file's path only
             words += ["--security-opt", f"seccomp={profile}"]
         else:
             words += ["--security-opt", opt]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from debugrun import apply, attach, audit, engine, judge, observe, report, seccomp, tools
+from debugrun import apply, attach, audit, engine, judge, observe, opening, report, seccomp, tools
 from debugrun.command import Filling, tool_argv
 from debugrun.errors import EXIT_REFUSED, RefusedError
 from debugrun.facts import Facts
@@ -112,14 +112,8 @@ def profile_json(option: Option, facts: Facts) -> str | None:
     _, base = judge.base_profile(option, facts)
     if not option.opened_calls or base is None:
         return None
-    widened = seccomp.widen(
-        base,
-        [judge.parse_call(call) for call in option.opened_calls],
-        caps=judge.container_capabilities(option, facts),
-        arch=facts.engine.architecture,
-        kernel=judge.kernel_version(facts),
-        runtime=judge.runtime(facts),
-    )
+    caps = judge.container_capabilities(option, facts)
+    widened = opening.widened(base, option.opened_calls, caps=caps, facts=facts)
     return seccomp.dump_profile(widened)
 
 

@@ -1,15 +1,15 @@
-"""Verbs that show and do nothing to the target: the plan, the facts, the profile."""
+"""Verbs that show and do nothing to the target: the plan and the facts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from debugrun import engine, report
-from debugrun.errors import EXIT_REFUSED, RefusedError, UsageError
+from debugrun.errors import EXIT_REFUSED, UsageError
 from debugrun.facts import Facts, FactsError, dump, load
 from debugrun.plan import plan
 from debugrun.request import Request
-from debugrun.session import find_tool, look, profile_json
+from debugrun.session import find_tool, look
 
 
 def show_plan(request: Request, folder: Path, *, facts_file: Path | None, as_json: bool) -> int:
@@ -41,23 +41,3 @@ def show_facts(request: Request, *, as_json: bool) -> None:
     with engine.connect() as connection:
         facts = look(connection, request, None)
     print(dump(facts) if as_json else report.facts_text(facts))
-
-
-def show_profile(request: Request, folder: Path, output: Path | None) -> None:
-    """Print the profile of the narrowest option that needs one, or write it with mode 0600.
-
-    Raises RefusedError: the tool needs none here, or the default profile of the engine is not known.
-    """
-    tool, mode = find_tool(request, folder)
-    with engine.connect() as connection:
-        facts = look(connection, request, tool)
-    options = plan(tool, mode, facts, request.ceiling).options
-    text = next((text for option in options if (text := profile_json(option, facts))), None)
-    if text is None:
-        message = f"the filter in force blocks nothing that {tool.name} {mode.name} needs, or is not known"
-        raise RefusedError("no-profile", message, f"debugrun plan {tool.name} {facts.container.name}")
-    if output is None:
-        print(text)
-        return
-    output.touch(mode=0o600)
-    output.write_text(text + "\n", encoding="utf-8")

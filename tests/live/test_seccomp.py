@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from debugrun.seccomp import (
     widen,
 )
 from debugrun.seccomp.calls import calls
+from tests.host import engines
+from tests.host.state import HostError
 from tests.seccomp import probe, specs
 
 pytestmark = pytest.mark.live
@@ -35,6 +38,8 @@ PERF = SyscallNeed("perf_event_open")
 NO_RANDOMIZE = SyscallNeed("personality", (ArgMatch(0, "SCMP_CMP_EQ", 0x40000),))
 SPECS = (*probe.EVERY_CALL, *probe.ARGUMENTS)
 CAP_SETS = ("none", "default", "SYS_PTRACE", "SYS_ADMIN", "SYSLOG", "SYS_NICE", "PERFMON", "BPF")
+BESIDE = ("docker-28.5", "podman-5.8")
+OTHERS = ("docker-26.1", "podman-4.3", "podman-5.4", "podman-5.8-runc")
 OPERATORS_OWN = (Path(__file__).parents[1] / "seccomp" / "operator.json").read_text(encoding="utf-8")
 
 
@@ -87,10 +92,23 @@ def prober(engine: docker.APIClient) -> bytes:
     return probe.binary(engine)
 
 
-@pytest.fixture(scope="module")
-def lab(engine: docker.APIClient, prober: bytes) -> Iterator[Lab]:
+@pytest.fixture(
+    scope="module",
+    params=["the engine in reach", *BESIDE, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)],
+)
+def lab(engine: docker.APIClient, prober: bytes, request: pytest.FixtureRequest) -> Iterator[Lab]:
     with ExitStack() as stack:
-        yield set_up(engine, prober, stack)
+        if request.param == "the engine in reach":
+            client = engine
+        else:
+            try:
+                host = engines.up(request.param)
+            except HostError as error:
+                if os.environ.get("CI") == "true":
+                    pytest.fail(str(error), pytrace=False)
+                pytest.skip(str(error))
+            client = stack.enter_context(closing(docker.APIClient(base_url=host, version="auto", timeout=120)))
+        yield set_up(client, prober, stack)
 
 
 def set_up(client: docker.APIClient, prober: bytes, stack: ExitStack) -> Lab:
