@@ -6,7 +6,10 @@ rules must say closed, and then the kernel must say no: a disagreement is a bug 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from debugrun.grants import Option, Placement, Verdict
 from debugrun.plan import Plan, plan
 from debugrun.request import Request
 from tests.cases import DOCKER_DEFAULT
+from tests.trials import ask_for_memory
 
 pytestmark = pytest.mark.live
 
@@ -32,12 +36,16 @@ SIGNAL = "python import os; os.kill(1, 0); print('may signal')"
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """What a tool is run with, what its output holds when it did its job, and on which targets."""
+    """What a tool is run with, what its output holds when it did its job, and on which targets.
+
+    `memory`: it is asked on its standard input for the first four bytes of the target's memory.
+    """
 
     tool: str
     args: tuple[str, ...] = ()
     mode: str | None = None
     duration: int | None = None
+    memory: bool = False
     shows: tuple[bytes, ...]
     names: tuple[str, ...] = NATIVE
 
@@ -46,7 +54,7 @@ WORK = (
     Work(tool="gdb", args=("-batch", "-ex", "bt", "-ex", SIGNAL), shows=(b"#0 ", b"may signal")),
     Work(tool="strace", duration=1, shows=(b"nanosleep",)),
     Work(tool="perf", mode="stat", duration=1, shows=(b"seconds time elapsed",)),
-    Work(tool="gdbserver", duration=1, shows=(b"Remote debugging using stdio",)),
+    Work(tool="gdbserver", duration=1, memory=True, shows=(b"Remote debugging using stdio", b"$7f454c46#")),
     Work(tool="ltrace", duration=1, shows=(b"(",), names=LONE),
     Work(tool="py-spy", shows=(b"Thread",), names=("python",)),
     Work(tool="tcpdump", duration=1, shows=(b"listening on any",)),
@@ -66,6 +74,21 @@ def decide(connection: Engine, work: Work, container: str) -> tuple[Request, Pla
     tool, mode = session.find_tool(request, Path("/nonexistent"))
     facts = session.look(connection, request, tool)
     return request, plan(tool, mode, facts, request.ceiling)
+
+
+@contextlib.contextmanager
+def typing(data: bytes) -> Iterator[None]:
+    """`data` is what comes on standard input, and nothing after it."""
+    before = os.dup(0)
+    with tempfile.TemporaryFile() as keys:
+        keys.write(data)
+        keys.seek(0)
+        os.dup2(keys.fileno(), 0)
+        try:
+            yield
+        finally:
+            os.dup2(before, 0)
+            os.close(before)
 
 
 def without(option: Option, facts: Facts, *, every: bool) -> Iterator[tuple[str, Option]]:
@@ -102,8 +125,12 @@ def test_the_chosen_option_works_and_nothing_narrower_does(  # noqa: PLR0913, PL
     assert option is not None, decision
     assert option.placement is Placement.SIDECAR
 
+    process = decision.facts.process.host_pid
+    assert process is not None
+
     def does_its_job(tried: Option) -> tuple[bool, bytes]:
-        result = session.attempt(connection, request, decision, tried)
+        with typing(ask_for_memory(process) if work.memory else b""):
+            result = session.attempt(connection, request, decision, tried)
         output = b"".join(capfdbinary.readouterr())
         return result.refuted is None and result.status == 0 and all(text in output for text in work.shows), output
 
