@@ -39,6 +39,7 @@ PODMAN = (
 )  # fmt: skip
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 IMAGES = re.compile(r"debugrun-toolbox:|debugrun-test/(?!base|postgres)")
+LATEST = "debugrun-toolbox:latest"
 STARTS_WITHIN = 60.0  # seconds
 ENDS_WITHIN = 10.0
 MARKER = "DEBUGRUN_TEST_ENGINE"  # in the environment of each of an engine's processes: the folder that it lives in
@@ -106,19 +107,25 @@ def with_images(name: str, source: str) -> str:
     ours = docker.DockerClient(base_url=source) if source else docker.from_env()
     theirs = docker.DockerClient(base_url=host, timeout=300)
     with contextlib.closing(ours), contextlib.closing(theirs):
-        names = [tag for image in ours.images.list() for tag in image.tags if IMAGES.match(tag)]
-        missing = [tag for tag in names if _image_id(theirs.api, tag) != _image_id(ours.api, tag)]
-        if missing:
-            _say(f"copying {len(missing)} images to {name}")
-            theirs.images.load(ours.api.get_image(missing))
+        for image in ours.images.list():
+            wanted = [tag for tag in image.tags if IMAGES.match(tag)]
+            if any(tag.startswith("debugrun-toolbox:") for tag in wanted) and LATEST not in wanted:
+                continue  # an older one
+            missing = [tag for tag in wanted if not _holds(theirs, tag, str(image.id))]
+            if missing:
+                _say(f"copying {missing[0]} to {name}")
+                for loaded in theirs.images.load(b"".join(image.save())):
+                    for tag in wanted:
+                        loaded.tag(*tag.split(":"))
     return host
 
 
-def _image_id(client: docker.APIClient, tag: str) -> str | None:
+def _holds(client: docker.DockerClient, tag: str, wanted: str) -> bool:
     try:
-        return str(client.inspect_image(tag)["Id"]).removeprefix("sha256:")
+        found = str(client.images.get(tag).id)
     except ImageNotFound:
-        return None
+        return False
+    return found.removeprefix("sha256:") == wanted.removeprefix("sha256:")
 
 
 def down(name: str) -> None:

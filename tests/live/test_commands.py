@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -69,17 +70,24 @@ def stopped(engine: docker.APIClient) -> Iterator[str]:
     engine.remove_container(created["Id"], force=True)
 
 
+def namespaced(status: Path) -> int:
+    """A thread's id in its own PID namespace: the last of NSpid in proc_pid_status(5)."""
+    return int(re.findall(r"^NSpid:.*\s(\d+)$", status.read_text(), re.MULTILINE)[0])
+
+
 def test_refusals_name_what_is_wrong_and_what_to_type(
     debugrun: Run, target: Target, stopped: str, engine: docker.APIClient
 ) -> None:
     web = target("root")
-    name = str(engine.inspect_container(web)["Name"]).removeprefix("/")
+    inspected = engine.inspect_container(web)
+    name = str(inspected["Name"]).removeprefix("/")
+    thread = max(namespaced(path) for path in Path(f"/proc/{inspected['State']['Pid']}/task").glob("*/status"))
     cases: list[tuple[list[str], int, str, str]] = [
         (["gdb", "nothere-at-all"], 125, "nothere-at-all", "docker ps"),
         (["gdb", name[:-1]], 125, name[:-1], name),
         (["gdb", stopped], 125, "does not run", "docker start"),
         (["gdb", web, "4711"], 125, "4711", ""),
-        (["gdb", web, "7"], 125, "thread", "1"),
+        (["gdb", web, str(thread)], 125, "thread", "1"),
         (["gdb", web, "--name", "nobody"], 125, "nobody", "worker"),
         (["gdb", target("undump"), "--max-grant", "none"], 126, "not dumpable", "--max-grant caps"),
         (["ltrace", web], 126, "has 3 threads", "--may-kill"),
