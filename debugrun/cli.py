@@ -191,33 +191,6 @@ def facts_command(
 
 
 @interruptible
-def profile_command(  # noqa: PLR0913 - each is an option of the command line
-    *,
-    tool: ToolName,
-    container: OptionalContainer = "",
-    pid: Pid = None,
-    mode: ModeName = None,
-    base: Annotated[
-        str | None, typer.Option("--base", metavar="FILE|default", help="what to widen; default: the engine's own")
-    ] = None,
-    no_aslr: Annotated[bool, typer.Option("--no-aslr", help="also turn address space randomisation off")] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="say in it which rule is there for what")] = False,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="write it there, mode 0600")] = None,
-    tool_file: ToolFile = None,
-) -> None:
-    """Print the seccomp profile that a tool needs: the one in force plus the blocked calls, nothing else.
-
-    In force is the container's own, else the engine's default. Without a container: the engine's default.
-    """
-    from debugrun import profileverb  # noqa: PLC0415 - imports the engine's client
-    from debugrun.request import Request  # noqa: PLC0415
-
-    request = Request(tool=tool, container=container, pid=pid, mode=mode, tool_file=tool_file)
-    wish = profileverb.Wish(base=base, output=output, explain=explain, aslr=not no_aslr)
-    profileverb.show(request, catalog.user_directory(), wish)
-
-
-@interruptible
 def tools_command(
     *,
     as_json: Json = False,
@@ -286,7 +259,6 @@ def _root(
 VERBS: dict[str, Callable[..., None]] = {
     "plan": plan_command,
     "facts": facts_command,
-    "profile": profile_command,
     "tools": tools_command,
     "toolbox": toolbox_command,
     "gc": gc_command,
@@ -298,6 +270,7 @@ ANSWERS = {
     "run": "Start a program of an image under a tool, from its first instruction; options as docker run has them.",
     "restore": "Put the original of a recreated container back; without a name list what is recreated, with what.",
     "why": "Name the layer that says no to what people type first, with the fact, and the narrowest fix.",
+    "profile": "Print the seccomp profile that a tool needs: the one in force plus the blocked calls, nothing else.",
     "judge": "Say whether exactly this would work: options as docker run has them, or a docker line after --.",
     "syscalls": "The system calls that the default seccomp profile blocks: why, and what this engine does with each.",
     "doctor": "The engine and its host on one page, and what each tool would need here.",

@@ -148,6 +148,39 @@ def restore(
     raise typer.Exit(restoring.run(container, keep_new=keep_new, as_json=as_json))
 
 
+Base = Annotated[
+    str | None, typer.Option("--base", metavar="FILE|default", help="what to widen; default: the engine's own")
+]
+NoAslr = Annotated[bool, typer.Option("--no-aslr", help="also turn address space randomisation off")]
+Explain = Annotated[bool, typer.Option("--explain", help="say in it which rule is there for what")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="write it there, mode 0600")]
+
+
+@interruptible
+def profile(  # noqa: PLR0913 - each is an option of the command line
+    *,
+    tool: cli.ToolName,
+    container: cli.OptionalContainer = "",
+    pid: Pid = None,
+    mode: ModeName = None,
+    base: Base = None,
+    no_aslr: NoAslr = False,
+    explain: Explain = False,
+    output: Output = None,
+    tool_file: ToolFile = None,
+) -> None:
+    """Print the seccomp profile that a tool needs: the one in force plus the blocked calls, nothing else.
+
+    In force is the container's own, else the engine's default. Without a container: the engine's default.
+    """
+    from debugrun import profileverb  # noqa: PLC0415 - imports the engine's client
+    from debugrun.request import Request  # noqa: PLC0415
+
+    request = Request(tool=tool, container=container, pid=pid, mode=mode, tool_file=tool_file)
+    wish = profileverb.Wish(base=base, output=output, explain=explain, aslr=not no_aslr)
+    profileverb.show(request, catalog.user_directory(), wish)
+
+
 CallName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="one call, or one with its argument")]
 Blocked = Annotated[bool, typer.Option("--blocked", help="every call that is blocked, not the notable ones only")]
 ForTool = Annotated[
