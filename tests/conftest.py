@@ -14,7 +14,7 @@ import pytest
 
 from debugrun import catalog, tools
 from debugrun import toolbox as product_toolbox
-from tests.host import compose, engines, images
+from tests.host import compose, images
 from tests.host import engine as host_engine
 from tests.host.state import HostError
 
@@ -28,18 +28,11 @@ for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
     signal.signal(number, signal.SIG_DFL)
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--engine", metavar="NAME", help="run on that engine (tests.host.engines), not on the one in reach"
-    )
-
-
 @pytest.fixture(scope="session")
-def engine(request: pytest.FixtureRequest) -> Iterator[docker.APIClient]:
+def engine() -> Iterator[docker.APIClient]:
     """The engine's client; DOCKER_HOST leads there for the whole session. Absent: skipped, under CI failed."""
-    name = request.config.getoption("--engine")
     try:
-        host = engines.with_images(name, host_engine.find()) if name else host_engine.find()
+        host = host_engine.find()
     except HostError as error:
         if os.environ.get("CI") == "true":
             pytest.fail(str(error), pytrace=False)

@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import os
 import platform
-import re
 import shutil
 import signal
 import subprocess
@@ -24,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import DockerException
 
 from debugrun import rootfs
 from tests.host.state import HostError, folder
@@ -38,8 +37,6 @@ PODMAN = (
     "podman", "crun", "conmon", "netavark", "aardvark-dns", "passt", "golang-github-containers-common", "catatonit",
 )  # fmt: skip
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-IMAGES = re.compile(r"debugrun-toolbox:|debugrun-test/(?!base|postgres)")
-LATEST = "debugrun-toolbox:latest"
 STARTS_WITHIN = 60.0  # seconds
 ENDS_WITHIN = 10.0
 MARKER = "DEBUGRUN_TEST_ENGINE"  # in the environment of each of an engine's processes: the folder that it lives in
@@ -99,33 +96,6 @@ def up(name: str) -> str:
 def running(name: str) -> bool:
     """Whether that engine answers."""
     return _answers(f"unix://{_home(name) / 's' / 'd.sock'}")
-
-
-def with_images(name: str, source: str) -> str:
-    """That engine, with the toolbox and the images of the targets that the engine `source` has ("": in reach)."""
-    host = up(name)
-    ours = docker.DockerClient(base_url=source) if source else docker.from_env()
-    theirs = docker.DockerClient(base_url=host, timeout=300)
-    with contextlib.closing(ours), contextlib.closing(theirs):
-        for image in ours.images.list():
-            wanted = [tag for tag in image.tags if IMAGES.match(tag)]
-            if any(tag.startswith("debugrun-toolbox:") for tag in wanted) and LATEST not in wanted:
-                continue  # an older one
-            missing = [tag for tag in wanted if not _holds(theirs, tag, str(image.id))]
-            if missing:
-                _say(f"copying {missing[0]} to {name}")
-                for loaded in theirs.images.load(b"".join(image.save())):
-                    for tag in wanted:
-                        loaded.tag(*tag.split(":"))
-    return host
-
-
-def _holds(client: docker.DockerClient, tag: str, wanted: str) -> bool:
-    try:
-        found = str(client.images.get(tag).id)
-    except ImageNotFound:
-        return False
-    return found.removeprefix("sha256:") == wanted.removeprefix("sha256:")
 
 
 def down(name: str) -> None:
