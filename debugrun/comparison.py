@@ -101,6 +101,8 @@ def _canonical(container: Json) -> Json:
     config = dict(mapping(told, "Config"))
     if text(host, "UTSMode") == "host" and text(config, "Hostname") == identity[:12]:
         config["Hostname"] = "ID"  # filled in by the engine, seen by nobody
+    if text(host, "NetworkMode").startswith("container:"):
+        config |= {"Hostname": "", "Domainname": ""}  # the other container's, once it has been started
     networks = {name: _endpoint(told, name, found) for name, found in endpoints.networks(told).items()}
     mounts = sorted((_mount(mount) for mount in maps(told, "Mounts")), key=lambda mount: text(mount, "Destination"))
     settings = {**settings, "Networks": networks, "Ports": _ports(mapping(settings, "Ports"))}

@@ -19,7 +19,7 @@ HEALTH = st.fixed_dictionaries(
     {},
     optional={
         "Test": st.sampled_from([["CMD", "true"], ["NONE"], ["CMD-SHELL", "x"]]),
-        "Interval": st.sampled_from([0, 5]),
+        "Interval": st.sampled_from([0, 5_000_000_000]),
         "Retries": st.sampled_from([0, 3]),
     },
 )
@@ -95,7 +95,7 @@ def requests(draw: st.DrawFn, api: tuple[int, int]) -> dict[str, Any]:
         ),
         "UTSMode": draw(st.sampled_from(["", "", "", "host"])),
         "VolumesFrom": draw(st.sampled_from([None, None, ["store"], ["store:ro"]])),
-        "Tmpfs": draw(st.sampled_from([None, {"/t": "size=1m"}, {"/data": ""}])),
+        "Tmpfs": draw(st.sampled_from([None, {"/t": "size=1m"}, {} if "/data" in targets else {"/data": ""}])),
         "IpcMode": draw(st.sampled_from(["private", "host", "none"])),
     }
     if mode.startswith("container:"):
@@ -108,11 +108,14 @@ def requests(draw: st.DrawFn, api: tuple[int, int]) -> dict[str, Any]:
         [first, *draw(st.sampled_from([[], ["back"], ["back", "third"]]))] if first in {"bridge", "front"} else []
     )
     endpoints = {name: draw(ENDPOINTS) for name in networks} if draw(st.booleans()) else {}
-    if "bridge" in endpoints:
-        endpoints["bridge"] |= {"Aliases": None, "IPAMConfig": None}
+    for name, endpoint in endpoints.items():
+        if name != "front":  # the only one with a subnet of its own
+            endpoint["IPAMConfig"] = None
+        if name == "bridge":
+            endpoint["Aliases"] = None
     if api < (1, 44):
         endpoints = {
             name: {k: v for k, v in each.items() if k != "MacAddress"} for name, each in list(endpoints.items())[:1]
         }
-        config |= {"MacAddress": draw(MACS)} if not mode.startswith("container:") else {}
+        config |= {"MacAddress": draw(MACS)} if first in {"bridge", "front"} else {}
     return {**config, "HostConfig": host, "NetworkingConfig": {"EndpointsConfig": endpoints}}

@@ -20,6 +20,10 @@ class RefusedError(Exception):
     """The engine would answer 400."""
 
 
+class TakenError(RefusedError):
+    """It would create the container, and not start it: a port is in use."""
+
+
 @dataclass(kw_only=True)
 class Daemon:
     """One engine: its API version, and what it has."""
@@ -75,8 +79,17 @@ class Daemon:
                                ("PortBindings", host), ("PublishAllPorts", host)):  # fmt: skip
                 if where.get(key):
                     raise RefusedError(f"conflicting options: {key} and the network mode")
+        if mode == "host" and config.get("MacAddress"):
+            raise RefusedError("conflicting options: mac-address and the network mode")
         if host.get("UTSMode") == "host" and config.get("Hostname"):
             raise RefusedError("conflicting options: hostname and the UTS mode")
+        targets = [bind.split(":")[1] for bind in host.get("Binds") or []]
+        targets += [mount["Target"] for mount in host.get("Mounts") or []]
+        if len(targets) != len(set(targets)):
+            raise RefusedError("Duplicate mount point")
+        self._validate_endpoints(config, endpoints)
+
+    def _validate_endpoints(self, config: Inspected, endpoints: Inspected) -> None:
         if self.api < (1, 44):
             if len(endpoints) > 1:
                 raise RefusedError("Container cannot be connected to network endpoints")
@@ -84,10 +97,6 @@ class Daemon:
                 raise RefusedError("not a refusal, but the address is ignored: ask for it in Config")
         elif config.get("MacAddress"):
             raise RefusedError("not a refusal, but deprecated: ask for it in the endpoint")
-        targets = [bind.split(":")[1] for bind in host.get("Binds") or []]
-        targets += [mount["Target"] for mount in host.get("Mounts") or []]
-        if len(targets) != len(set(targets)):
-            raise RefusedError("Duplicate mount point")
 
     def _name_host(self, config: Inspected, mode: str, identity: str) -> None:
         if mode.startswith("container:"):
@@ -152,8 +161,11 @@ class Daemon:
         if mode.startswith(NETWORKLESS) and asked:
             raise RefusedError("cannot be connected to further networks")
         for name, each in asked.items():
-            if name == "bridge" and (each.get("Aliases") or (each.get("IPAMConfig") or {}).get("IPv4Address")):
+            addresses = [address for address in (each.get("IPAMConfig") or {}).values() if address]
+            if name == "bridge" and (each.get("Aliases") or addresses):
                 raise RefusedError("supported on user defined networks only")
+            if addresses and not name.endswith("front"):
+                raise RefusedError("supported only when connecting to networks with user configured subnets")
 
     def _connect(self, config: Inspected, mode: str, at_create: Inspected, later: Inspected) -> Inspected:
         first = "bridge" if mode in {"default", "bridge"} else mode
@@ -215,7 +227,7 @@ class Daemon:
         for each in together:
             number = next((n for n in numbers if not {(protocol, host, n) for host in each} & used), None)
             if number is None:
-                raise RefusedError("port is already allocated")
+                raise TakenError("port is already allocated")
             used |= {(protocol, host, number) for host in each}
             found += [{"HostIp": host, "HostPort": str(number)} for host in each]
             numbers = range(number + next(self.numbers) % 2, 40000)
@@ -243,3 +255,5 @@ def _merge(config: Inspected, image: Mapping[str, Any]) -> None:
     if health := image.get("Healthcheck"):
         own_health = config.get("Healthcheck") or {}
         config["Healthcheck"] = {key: own_health.get(key) or health.get(key) for key in {*own_health, *health}}
+    if config.get("Healthcheck"):
+        config["Healthcheck"] = {key: value for key, value in config["Healthcheck"].items() if value}
