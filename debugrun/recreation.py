@@ -20,7 +20,7 @@ from debugrun.errors import DebugrunError, RefusedError, TargetError, UsageError
 from debugrun.grants import Ceiling, Option, Placement
 from debugrun.plan import plan
 from debugrun.recreate import Change
-from debugrun.request import Request
+from debugrun.request import Recreation, Request
 from debugrun.shapes import Json
 from debugrun.transaction import Record
 
@@ -65,7 +65,8 @@ def run(request: Request, folder: Path) -> int:
             say(f"{change.record.name} is recreated; it was down for {done.down:.2f} s")
             held = tool.binary in dict(facts.container.tools)
             via = Placement.HERE if held else Placement.SIDECAR
-            there = replace(request, container=done.id, ceiling=Ceiling(grant=request.ceiling.grant, via=via))
+            ceiling = Ceiling(grant=request.ceiling.grant, via=via)
+            there = replace(request, container=done.id, ceiling=ceiling, recreation=Recreation())
             return session.debug(connection, there, folder)
 
 
