@@ -3,88 +3,35 @@
 from __future__ import annotations
 
 import itertools
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import docker
 import pytest
 
 from debugrun import catalog, judge, tools
-from debugrun.inspection import DOCKER_DEFAULT, PODMAN_DEFAULT
 from debugrun.seccomp import (
     ArgMatch,
     Profile,
-    Runtime,
     SyscallNeed,
-    default_profile,
-    dump_profile,
     evaluate,
     parse_profile,
-    runtime_of,
-    widen,
 )
 from debugrun.seccomp.calls import calls
-from tests.host import engines
-from tests.host.state import HostError
+from tests.seccomp import lab as labs
 from tests.seccomp import probe, specs
+from tests.seccomp.lab import Lab
 
 pytestmark = pytest.mark.live
 
 PERF = SyscallNeed("perf_event_open")
 NO_RANDOMIZE = SyscallNeed("personality", (ArgMatch(0, "SCMP_CMP_EQ", 0x40000),))
-SPECS = (*probe.EVERY_CALL, *probe.ARGUMENTS)
 CAP_SETS = ("none", "default", "SYS_PTRACE", "SYS_ADMIN", "SYSLOG", "SYS_NICE", "PERFMON", "BPF")
+HERE = "the engine in reach"
 BESIDE = ("docker-28.5", "podman-5.8")
 OTHERS = ("docker-26.1", "podman-4.3", "podman-5.4", "podman-5.8-runc")
 OPERATORS_OWN = (Path(__file__).parents[1] / "seccomp" / "operator.json").read_text(encoding="utf-8")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lab:
-    """An engine, with what it does to a profile and what its kernel does without one.
-
-    `put` gives a profile the form in which the engine takes it: the text, or a file's path.
-    """
-
-    client: docker.APIClient
-    name: str
-    image: str
-    default: Profile
-    default_caps: frozenset[str]
-    kernel: tuple[int, int]
-    runtime: Runtime
-    unconfined: dict[probe.Case, str]
-    put: Callable[[Profile], str]
-
-    def widened(self, base: Profile, needs: Iterable[SyscallNeed], caps: frozenset[str]) -> Profile:
-        """The profile that debugrun makes of `base`."""
-        return widen(base, needs, caps=caps, arch="x86_64", kernel=self.kernel, runtime=self.runtime)
-
-    def caps(self, cap_set: str) -> frozenset[str]:
-        """The bounding set of a container with one of CAP_SETS."""
-        return frozenset() if cap_set == "none" else self.default_caps | ({cap_set} - {"default"})
-
-    def seen(self, cap_set: str, profile: Profile | str | None) -> dict[probe.Case, str]:
-        """What became of every call; skips where the engine does not know the capability."""
-        added = [] if cap_set in {"none", "default"} else [cap_set]
-        given = self.put(profile) if isinstance(profile, Profile) else profile
-        try:
-            return probe.observe(self.client, self.image, SPECS, cap_add=added, drop=cap_set == "none", seccomp=given)
-        except docker.errors.APIError as error:
-            if "unknown capability" not in str(error):
-                raise
-            pytest.skip(f"this engine does not know {cap_set}: Docker 23.0 does")
-
-    def wrong(self, profile: Profile, cap_set: str) -> tuple[int, list[str]]:
-        """How many verdicts were held against the kernel under a profile, and those that were wrong."""
-        seen = self.seen(cap_set, profile)
-        return len(seen), probe.disagreements(
-            profile, seen, self.unconfined, caps=self.caps(cap_set), kernel=self.kernel, runtime=self.runtime
-        )
 
 
 @pytest.fixture(scope="module")
@@ -94,52 +41,12 @@ def prober(engine: docker.APIClient) -> bytes:
 
 @pytest.fixture(
     scope="module",
-    params=["the engine in reach", *BESIDE, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)],
+    params=[HERE, *BESIDE, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)],
 )
 def lab(engine: docker.APIClient, prober: bytes, request: pytest.FixtureRequest) -> Iterator[Lab]:
     with ExitStack() as stack:
-        if request.param == "the engine in reach":
-            client = engine
-        else:
-            try:
-                host = engines.up(request.param)
-            except HostError as error:
-                if os.environ.get("CI") == "true":
-                    pytest.fail(str(error), pytrace=False)
-                pytest.skip(str(error))
-            client = stack.enter_context(closing(docker.APIClient(base_url=host, version="auto", timeout=120)))
-        yield set_up(client, prober, stack)
-
-
-def set_up(client: docker.APIClient, prober: bytes, stack: ExitStack) -> Lab:
-    name, version, kernel = specs.identify(client)
-    default = default_profile(name, version)
-    if default is None:
-        pytest.skip(f"no profile is known for {name} {version}: derive one (tests/seccomp/derive.py)")
-    image = probe.image(client, prober)
-    stack.callback(client.remove_image, image, force=True)
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="debugrun-")))
-    numbers = itertools.count()
-
-    def put(profile: Profile) -> str:
-        text = dump_profile(profile)
-        if name == "docker":
-            return text
-        path = folder / f"{next(numbers)}.json"
-        path.write_text(text, encoding="utf-8")
-        return str(path)
-
-    return Lab(
-        client=client,
-        name=f"{name} {'.'.join(map(str, version))}",
-        image=image,
-        default=default,
-        default_caps=PODMAN_DEFAULT if name == "podman" else DOCKER_DEFAULT,
-        kernel=kernel,
-        runtime=runtime_of(name, version, client.info()["DefaultRuntime"]),
-        unconfined=probe.observe(client, image, SPECS, cap_add=(), drop=True, seccomp="unconfined"),
-        put=put,
-    )
+        client = engine if request.param == HERE else labs.beside(request.param, stack)
+        yield labs.set_up(client, prober, stack)
 
 
 @pytest.fixture
@@ -263,17 +170,3 @@ def test_unconfined_refuses_nothing(lab: Lab, cap_set: str) -> None:
     seen = lab.seen(cap_set, "unconfined")
     assert not [case for case, result in seen.items() if result == "trap" or int_of(result) <= -probe.MARK]
     assert not [case for case, result in seen.items() if result == "-38" and lab.unconfined[case] != "-38"]
-
-
-def run(lab: Lab, image: str, command: list[str], needs: Iterable[SyscallNeed]) -> tuple[int, str]:
-    """Status and output of a command in a container with no capability and the default profile widened by needs."""
-    profile = lab.widened(lab.default, needs, frozenset())
-    config = lab.client.create_host_config(
-        cap_drop=["ALL"], security_opt=[f"seccomp={lab.put(profile)}"], network_mode="none"
-    )
-    made = lab.client.create_container(image, command, host_config=config)["Id"]
-    try:
-        lab.client.start(made)
-        return lab.client.wait(made, timeout=60)["StatusCode"], lab.client.logs(made).decode()
-    finally:
-        lab.client.remove_container(made, force=True)

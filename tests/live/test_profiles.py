@@ -1,0 +1,108 @@
+"""Profiles that are files on the engine's host: Podman's default is read, and what Podman is given is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import docker
+import pytest
+
+from debugrun import engine as engines
+from debugrun import hostproc, inspection, judge, profiles
+from debugrun.errors import EngineError
+from debugrun.seccomp import dump_profile, evaluate, parse_profile
+from debugrun.seccomp.calls import calls
+from tests.host import engines as host_engines
+from tests.seccomp import lab as labs
+from tests.seccomp import probe
+from tests.seccomp.lab import Lab
+
+pytestmark = pytest.mark.live
+
+PODMAN = "podman-5.8"
+PAUSE = ["/prober", "in-container", *["x86_64:34"] * 200]
+REBOOT = "x86_64:169"
+
+
+@pytest.fixture(scope="module")
+def podman(engine: docker.APIClient) -> Iterator[Lab]:
+    with ExitStack() as stack:
+        yield labs.set_up(labs.beside(PODMAN, stack), probe.binary(engine), stack)
+
+
+@pytest.fixture
+def connection(podman: Lab) -> Iterator[engines.Engine]:
+    assert podman.name.startswith("podman")
+    with engines.connect(host_engines.up(PODMAN)) as found:
+        yield found
+
+
+def test_podman_is_handed_a_file_that_is_gone_when_the_container_starts(
+    podman: Lab, connection: engines.Engine
+) -> None:
+    """A profile that refuses reboot(2) with an errno that no kernel has: it is in force, and nothing of it is left."""
+    rules = [
+        replace(rule, names=tuple(name for name in rule.names if name != "reboot")) for rule in podman.default.rules
+    ]
+    profile = replace(podman.default, default_errno=probe.MARK, rules=tuple(rules))
+    with profiles.handed_over(connection, dump_profile(profile), local=True) as path:
+        assert path is not None
+        assert Path(path).stat().st_mode & 0o777 == 0o600
+        config = podman.client.create_host_config(network_mode="none", security_opt=[f"seccomp={path}"])
+        made = podman.client.create_container(podman.image, ["/prober", "in-container", REBOOT], host_config=config)[
+            "Id"
+        ]
+    try:
+        assert not Path(path).exists()
+        podman.client.start(made)
+        podman.client.wait(made, timeout=60)
+        assert podman.client.logs(made).decode().split()[-1] == str(-probe.MARK)
+    finally:
+        podman.client.remove_container(made, force=True)
+
+
+def test_podman_elsewhere_can_not_be_handed_one(connection: engines.Engine) -> None:
+    with pytest.raises(EngineError) as caught, profiles.handed_over(connection, "{}", local=False):
+        pass
+    assert caught.value.code == "profile-elsewhere"
+    assert "podman run --security-opt seccomp=FILE" in caught.value.hint
+
+
+def test_docker_is_handed_the_text(engine: docker.APIClient) -> None:
+    if inspection.engine_facts(engine.version(), {}).name == "podman":
+        pytest.skip("takes a file: run it with DOCKER_HOST at a Docker engine")
+    with engines.connect() as connection, profiles.handed_over(connection, "{}", local=None) as given:
+        assert given == "{}"
+
+
+def test_podmans_default_is_read_where_it_can_be(podman: Lab, connection: engines.Engine) -> None:
+    """The file that a distribution packs says the same as the table of the release that it is packed with."""
+    config = podman.client.create_host_config(network_mode="none")
+    made = podman.client.create_container(podman.image, PAUSE, host_config=config)["Id"]
+    try:
+        podman.client.start(made)
+        main = hostproc.read(podman.client.inspect_container(made)["State"]["Pid"])
+    finally:
+        conmon = 0 if main is None else main.status.ppid
+        told = inspection.engine_facts(connection.version(), connection.info())
+        found = profiles.of_engine(connection, told, conmon)
+        podman.client.remove_container(made, force=True)
+    assert found.seccomp == "default"
+    assert found.seccomp_profile is not None
+    read = parse_profile(found.seccomp_profile)
+    for call in calls():
+        ours, theirs = (
+            evaluate(each, call, caps=podman.default_caps, kernel=podman.kernel, runtime=podman.runtime)
+            for each in (podman.default, read)
+        )
+        assert (ours.action, ours.errno, ours.certain) == (theirs.action, theirs.errno, theirs.certain), call
+
+
+def test_a_default_that_cannot_be_read_is_that_of_the_release(podman: Lab, connection: engines.Engine) -> None:
+    told = inspection.engine_facts(connection.version(), connection.info())
+    found = profiles.of_engine(connection, told, 0)
+    assert (found.seccomp, found.seccomp_profile) == ("default", None)
+    assert judge.engine_profile(found)[1] == podman.default
