@@ -49,7 +49,7 @@ class _Socket:
             return self._socket.recv(CHUNK)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
-        except ssl.SSLEOFError:
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):  # the latter where both halves have ended
             return b""
 
     def send(self, data: bytes | memoryview) -> int:

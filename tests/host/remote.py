@@ -88,8 +88,11 @@ def _sshd_program() -> tuple[Path, str]:
     return program, ":".join(str(path) for path in (place / "usr/lib").glob("*-linux-gnu*"))
 
 
-def unpack(packages: tuple[str, ...], place: Path) -> None:
-    """Packages of this machine's own Debian as files in a folder: nothing is installed. Raises HostError."""
+def unpack(packages: tuple[str, ...], place: Path, only: str = "") -> None:
+    """Packages of this machine's own Debian as files in a folder: nothing is installed. `only` is the start of a path.
+
+    Raises HostError.
+    """
     mirror, release = rootfs.mirror(), Path("/etc/os-release")
     known = dict(line.split("=", 1) for line in release.read_text().splitlines() if "=" in line)
     if mirror is None or "VERSION_CODENAME" not in known:
@@ -102,7 +105,7 @@ def unpack(packages: tuple[str, ...], place: Path) -> None:
             with rootfs.members(deb) as files:
                 for member in files:
                     member.name = rootfs.merged(member.name)
-                    if member.name:
+                    if member.name and member.name.startswith(only):
                         files.extract(member, place, filter="tar")
 
 
