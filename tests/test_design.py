@@ -32,10 +32,19 @@ PURE = [
     "why",
     "reference",
     "doctor",
+    "emulation",
+    "sandbox",
     "launch",
     "launchreport",
     "transaction",
     "regrant",
+    "blueprint",
+    "endpoints",
+    "storage",
+    "shapes",
+    "comparison",
+    "dependents",
+    "orchestrated",
 ]
 IMPURE_IMPORTS = {"docker", "subprocess", "socket", "requests", "pexpect"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "data" not in path.parts)

@@ -69,9 +69,13 @@ for folder in "$@"; do echo "in $folder: $(ls -a "$folder") $(cat "$folder/kept"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class World:
-    """Images, networks, volumes and a container `store` to refer to, all of one prefix."""
+    """Images, networks, volumes and a container `store` to refer to, all of one prefix.
+
+    `address` is the engine's DOCKER_HOST; "": the default one.
+    """
 
     client: docker.APIClient
+    address: str
     prefix: str
     names: Mapping[str, str]
 
@@ -150,7 +154,7 @@ class World:
 
 
 @contextlib.contextmanager
-def worlds(client: docker.APIClient, busybox: bytes) -> Iterator[World]:
+def worlds(client: docker.APIClient, busybox: bytes, address: str) -> Iterator[World]:
     prefix = f"debugrun-{uuid.uuid4().hex[:8]}"
     net, net6 = f"10.{89 + uuid.uuid4().int % 90}.{uuid.uuid4().int % 250}", f"fd{uuid.uuid4().hex[:2]}:89"
     images = (f"{prefix}:plain", f"{prefix}:rich")
@@ -171,7 +175,7 @@ def worlds(client: docker.APIClient, busybox: bytes) -> Iterator[World]:
         }
         places = {"net": net, "net6": net6, "folder": "/dev/shm", "prefix": prefix}  # noqa: S108 - there on every host
         more = {"id-of-front": front, "plain": images[0], "rich": images[1]}
-        world = World(client=client, prefix=prefix, names={**names, **numbers, **places, **more})
+        world = World(client=client, address=address, prefix=prefix, names={**names, **numbers, **places, **more})
         store = {"Image": images[0], "Hostname": "storage", "Volumes": {"/stored": {}}}
         world.create(
             names["store"], {**store, "HostConfig": {"Binds": [f"{prefix}-kept:/kept"], "IpcMode": "shareable"}}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +22,8 @@ from debugrun.grants import Grant, Option, Placement, Verdict
 from debugrun.orchestrated import compose_override, refusal
 from tests.configurations import IMAGES, requests
 from tests.daemon import Daemon, RefusedError, TakenError
-from tests.host import compose, images
+from tests.host import compose, engines, images
+from tests.host.state import HostError
 from tests.live.containers import ALONE, PROFILE, TOGETHER, Case, host, volume
 from tests.live.recreated import EngineRefusal, World, busybox_of, commit, worlds
 
@@ -33,9 +36,21 @@ def busybox(engine: docker.APIClient) -> bytes:
     return busybox_of(engine)
 
 
-@pytest.fixture(scope="module")
-def world(engine: docker.APIClient, busybox: bytes) -> Iterator[World]:
-    with worlds(engine, busybox) as made:
+@pytest.fixture(scope="module", params=["", pytest.param("docker-28.5", marks=pytest.mark.slow)], ids=["here", "28.5"])
+def world(request: pytest.FixtureRequest, engine: docker.APIClient, busybox: bytes) -> Iterator[World]:
+    """On the engine in reach, and on the newest."""
+    if not request.param:
+        with worlds(engine, busybox, os.environ.get("DOCKER_HOST", "")) as made:
+            yield made
+        return
+    try:
+        address = engines.up(request.param)
+    except HostError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+    client = docker.APIClient(address, version="auto", timeout=120)
+    with contextlib.closing(client), worlds(client, busybox, address) as made:
         yield made
 
 
@@ -262,7 +277,10 @@ def test_compose_takes_the_override_file(world: World, tmp_path: Path) -> None:
     words = compose.command()
 
     def composed(line: list[str]) -> dict[str, Any]:
-        done = subprocess.run([*words, *line], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(
+            [*words, *line], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+            env={**os.environ, **({"DOCKER_HOST": world.address} if world.address else {})},
+        )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return world.inspect(f"{project}-web-1") if "up" in line else {}
 
@@ -324,7 +342,8 @@ def test_random_containers_are_the_same(world: World, data: st.DataObject) -> No
 def localized(world: World, request: dict[str, Any]) -> dict[str, Any]:
     """A random request with the names of this world."""
     names = {"store": "store", "front": "front", "back": "back", "third": "back", "named": "named", "other": "other"}
-    text = json.dumps(request).replace("container:ID", f"container:{world.inspect(world.names['store'])['Id']}")
+    text = json.dumps(request).replace("10.9.0.7", world.told("@net.71")).replace("fd00::7", world.told("@net6::71"))
+    text = text.replace("container:ID", f"container:{world.inspect(world.names['store'])['Id']}")
     for each, ours in names.items():
         text = text.replace(f'"{each}"', f'"{world.names[ours]}"').replace(f'"{each}:', f'"{world.names[ours]}:')
     return dict(json.loads(text))
