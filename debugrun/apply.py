@@ -96,6 +96,7 @@ def _described(
         security_opt=option.security_opt(profile),
         privileged=option.privileged,
         network=option.network,
+        mounts=option.mounts,
         memory=MEMORY,
         pids=PIDS,
         stop_timeout=STOP_TIMEOUT,

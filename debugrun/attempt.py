@@ -29,9 +29,10 @@ class Attempt:
     """One `docker run` or `docker exec` as typed; defaults are Docker's own.
 
     `user` is NAME|UID[:GROUP|GID], None: the image's or the container's. `seccomp` is "default", "unconfined" or
-    "custom"; then `profile` is the profile's JSON text, and `profile_file` the path that was typed. `pid_mode` and
-    `network` are as typed: "" for a namespace of its own, "host", "container:NAME". `argv` is the tool's command
-    line where it is known.
+    "custom"; then `profile` is the profile's JSON text, and `profile_file` the path that was typed. `selinux` is
+    "disable" or None. `pid_mode` and
+    `network` are as typed: "" for a namespace of its own, "host", "container:NAME". `mounts` are paths of the host,
+    seen at the same place. `argv` is the tool's command line where it is known.
     """
 
     placement: Placement
@@ -43,12 +44,14 @@ class Attempt:
     profile: str | None = None
     profile_file: str | None = None
     apparmor: str | None = None
+    selinux: str | None = None
     no_new_privileges: bool = False
     privileged: bool = False
     pid_mode: str = ""
     network: str = ""
     userns: str = ""
     runtime: str = ""
+    mounts: tuple[str, ...] = ()
     argv: tuple[str, ...] = ()
 
 
@@ -90,9 +93,11 @@ def _option(attempt: Attempt, facts: Facts) -> Option:
         seccomp="target" if here else attempt.seccomp,
         profile=None if here else attempt.profile,
         apparmor=attempt.apparmor,
+        selinux=None if here else attempt.selinux,
         no_new_privileges=attempt.no_new_privileges,
         file_capability=by_file,
         privileged=attempt.privileged,
+        mounts=attempt.mounts,
         network="target" if attempt.network or here else "none",
         image=None if here else attempt.image or "IMAGE",
     )
@@ -246,7 +251,9 @@ def docker_line(attempt: Attempt, mode: Mode, facts: Facts) -> str:
     if attempt.seccomp != "default":
         value = attempt.profile_file or "FILE" if attempt.seccomp == "custom" else attempt.seccomp
         words += ["--security-opt", f"seccomp={value}"]
+    words += [word for path in attempt.mounts for word in ("--mount", f"type=bind,src={path},dst={path}")]
     words += ["--security-opt", f"apparmor={attempt.apparmor}"] if attempt.apparmor else []
+    words += ["--security-opt", "label=disable"] if attempt.selinux else []
     return shlex.join([*words, attempt.image or "IMAGE", *argv])
 
 

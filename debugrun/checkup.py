@@ -114,7 +114,7 @@ def _locally(found: Findings, daemon: Reading | None) -> Findings:
     return replace(
         found,
         engine=facts,
-        host=hostproc.host_facts(),
+        host=hostproc.host_facts(0 if daemon is None else daemon.status.pid),
         daemon=None if daemon is None else f"{daemon.status.comm} (PID {daemon.status.pid})",
         config=_kernel_config(facts.kernel),
         lsms=_lsms(),

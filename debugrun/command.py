@@ -97,6 +97,7 @@ def docker_line(option: Option, tool: Tool, mode: Mode, facts: Facts) -> str:
             words += ["--security-opt", f"seccomp={profile}"]
         else:
             words += ["--security-opt", opt]
+    words += [word for path in option.mounts for word in ("--mount", f"type=bind,src={path},dst={path},readonly")]
     words += ["--read-only", "--tmpfs", SCRATCH, option.image or "IMAGE"]
     return prefix + shlex.join([*words, *argv])
 

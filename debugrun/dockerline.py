@@ -22,7 +22,7 @@ from debugrun.errors import UsageError
 from debugrun.grants import Placement
 from debugrun.tools import Mode
 
-_LONG = {"-u": "--user", "--net": "--network"}
+_LONG = {"-u": "--user", "-v": "--volume", "--net": "--network"}
 _SHELLS = frozenset({"sh", "bash", "ash", "dash"})
 
 
@@ -94,12 +94,27 @@ def _run(words: list[str]) -> Line:
         network=options.last("--network"),
         userns=options.last("--userns"),
         runtime=options.last("--runtime"),
+        mounts=tuple(_mounts(options)),
         argv=((entry,) if entry else ()) + tuple(rest[1:]),
     )
     for opt in options.all("--security-opt"):
         attempt = _secured(attempt, opt)
     kind, _, ref = attempt.pid_mode.partition(":")
     return Line(attempt=attempt, container=ref if kind == "container" and ref else None)
+
+
+def _mounts(options: _Options) -> Iterator[str]:
+    """The paths of the host that are mounted where they are there: `-v A:A`, `--mount type=bind,src=A,dst=A`."""
+    for value in options.all("--volume"):
+        source, _, rest = value.partition(":")
+        if rest.split(":", 1)[0].rstrip("/") == source.rstrip("/"):
+            yield source.rstrip("/")
+    for value in options.all("--mount"):
+        fields = dict(part.partition("=")[::2] for part in value.split(","))
+        source = fields.get("source", fields.get("src", ""))
+        target = next((fields[key] for key in ("target", "dst", "destination") if key in fields), "")
+        if fields.get("type") == "bind" and source.rstrip("/") == target.rstrip("/"):
+            yield source.rstrip("/")
 
 
 def _exec(words: list[str]) -> Line:
@@ -129,6 +144,8 @@ def _secured(attempt: Attempt, opt: str) -> Attempt:
         return dataclasses.replace(attempt, no_new_privileges=value in {"", "true"})
     if name == "apparmor":
         return dataclasses.replace(attempt, apparmor=value)
+    if (name, value) == ("label", "disable"):
+        return dataclasses.replace(attempt, selinux="disable")
     if name == "seccomp":
         return with_seccomp(attempt, value)
     return attempt

@@ -35,7 +35,8 @@ TIMEOUT = 60.0  # seconds for one answer; hijacked streams have none
 class Sidecar:
     """A container that joins the PID namespace of `target` and waits on its standard input.
 
-    `network` is "none" or "target"; `memory` is in bytes; `stop_timeout` is what `docker stop` waits, in seconds.
+    `network` is "none" or "target"; `mounts` are paths of the host, read-only at the same place; `memory` is in bytes;
+    `stop_timeout` is what `docker stop` waits, in seconds.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Sidecar:
     pids: int
     stop_timeout: int
     userns_mode: str = ""
+    mounts: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,7 +179,7 @@ class Engine:
         NetworkDisabled gives it an empty network namespace of its own; the engine's `none` network would do the
         same 70 ms later. No log is written: the tool's output may hold the target's memory.
         """
-        from docker.types import LogConfig  # noqa: PLC0415 - loaded by connect() already
+        from docker.types import LogConfig, Mount  # noqa: PLC0415 - loaded by connect() already
 
         with self.asking("create a container from the image", sidecar.image):
             host = self.client.create_host_config(
@@ -187,6 +189,7 @@ class Engine:
                 init=False,
                 log_config=LogConfig(type="none"),
                 mem_limit=sidecar.memory,
+                mounts=[Mount(path, path, type="bind", read_only=True) for path in sidecar.mounts],
                 network_mode=f"container:{sidecar.target}" if sidecar.network == "target" else None,
                 pid_mode=f"container:{sidecar.target}",
                 pids_limit=sidecar.pids,

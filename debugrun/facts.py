@@ -52,6 +52,7 @@ class HostFacts:
     unprivileged_bpf_disabled: int | None = None
     kptr_restrict: int | None = None
     dmesg_restrict: int | None = None
+    tracefs: bool | None = None  # mounted at /sys/kernel/tracing, where the engine sees it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,6 +136,15 @@ class Facts:
     process: ProcessFacts
     images: ImageFacts = ImageFacts()
     schema: int = SCHEMA
+
+    @property
+    def in_user_namespace(self) -> bool:
+        """Whether the target's capabilities, and a sidecar's, count in a user namespace below the initial one only.
+
+        Docker's only userns_mode is "host"; Podman's others each make a namespace (podman-run(1) --userns).
+        """
+        mode = self.container.userns_mode
+        return self.engine.rootless or (self.engine.userns_remap and mode != "host") or mode not in {"", "host"}
 
 
 def dump(facts: Facts) -> str:

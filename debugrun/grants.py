@@ -89,8 +89,9 @@ class Option:
     filter), or "custom": `profile`, a person's own as JSON text. `opened_calls` are seccomp needs opened on top of it.
     `file_capability` says that the tool's copy carries `cap_add` as file capabilities because a
     non-root process gets none from Docker. `apparmor` is a label other than the engine's own, `selinux` "disable"
-    or None. `tool_args` replace the mode's default arguments so that the tool
-    asks for less; `lost` says what that costs. `command` is the equivalent docker line, for a POSIX shell.
+    or None. `mounts` are paths of the engine's host, read-only at the same path. `tool_args` replace the mode's default
+    arguments so that the tool asks for less; `lost` says what that costs. `command` is the equivalent docker line, for
+    a POSIX shell.
     """
 
     placement: Placement
@@ -109,6 +110,7 @@ class Option:
     file_capability: bool = False
     privileged: bool = False
     network: str = "none"
+    mounts: tuple[str, ...] = ()
     image: str | None = None
     lost: tuple[str, ...] = ()
     tool_args: tuple[str, ...] = ()

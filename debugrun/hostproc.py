@@ -45,14 +45,16 @@ def yama_ptrace_scope() -> int | None:
     return 0 if scope is None and absent else scope
 
 
-def host_facts() -> HostFacts:
-    """The kernel settings of this machine."""
+def host_facts(engine: int = 0) -> HostFacts:
+    """The kernel settings of this machine; `engine`: PID of a process that sees the engine's mounts, 0: none."""
+    mounts = text_of(f"{engine}/mountinfo")
     return HostFacts(
         yama_ptrace_scope=yama_ptrace_scope(),
         perf_event_paranoid=sysctl("kernel/perf_event_paranoid"),
         unprivileged_bpf_disabled=sysctl("kernel/unprivileged_bpf_disabled"),
         kptr_restrict=sysctl("kernel/kptr_restrict"),
         dmesg_restrict=sysctl("kernel/dmesg_restrict"),
+        tracefs=bool(re.search(r"(?m) /sys/kernel/tracing .* - tracefs ", mounts)) if mounts else None,
     )
 
 

@@ -69,6 +69,7 @@ def actor(option: Option, facts: Facts) -> kernel.Actor:
         privileged=option.privileged and uid == 0,
         label=_label(option, facts),
         selinux=labels.selinux_of(option, facts),
+        mounts=option.mounts,
     )
 
 

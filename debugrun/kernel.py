@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from debugrun import labels
 from debugrun.facts import Facts, ProcessFacts
@@ -15,6 +15,7 @@ from debugrun.grants import Gate, Layer, Verdict
 from debugrun.labels import Answer
 
 OPEN, CLOSED, UNKNOWN = Verdict.OPEN, Verdict.CLOSED, Verdict.UNKNOWN
+TRACING = "/sys/kernel/tracing"
 
 # For each gate the capabilities that can open it: what the planner tries, narrow before wide.
 CAPABILITIES: dict[str, tuple[str, ...]] = {
@@ -26,6 +27,7 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
     "perf-user": ("SYS_PTRACE", "PERFMON", "SYS_ADMIN"),
     "perf-kernel": ("SYS_PTRACE", "PERFMON", "SYS_ADMIN"),
     "perf-system": ("PERFMON", "SYS_ADMIN"),
+    "kernel-symbols": ("SYSLOG",),
     "packet-socket": ("NET_RAW",),
     "set-ids": ("SETUID", "SETGID"),
     "proc-fd-read": ("DAC_READ_SEARCH", "DAC_OVERRIDE"),
@@ -34,7 +36,7 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
     "ptrace-child": ("SYS_PTRACE",),
     "bpf": ("BPF", "PERFMON", "SYS_ADMIN"),
     "tracefs": (),
-    "same-uid": ("SETUID", "SETGID"),
+    "same-uid": ("SYS_PTRACE", "SETUID", "SETGID"),
     "own-userns": ("SETFCAP",),
     "root": (),
     "syscall": (),
@@ -47,7 +49,7 @@ class Actor:
 
     `privileged` stands for every capability there is. `label` is its AppArmor label; None where AppArmor is not
     in use. `selinux` is "own" (the target's label), "container" (one for itself alone) or "unconfined"; None where
-    SELinux is not in use.
+    SELinux is not in use. `mounts` are paths of the engine's host that it sees.
     """
 
     uid: int
@@ -56,6 +58,7 @@ class Actor:
     privileged: bool = False
     label: str | None = None
     selinux: str | None = None
+    mounts: tuple[str, ...] = ()
 
     def has(self, capability: str) -> bool:
         """Whether the capability is effective."""
@@ -192,7 +195,7 @@ def _perf(highest: int, what: str) -> Callable[[Actor, Facts], list[Answer]]:
         for lifter in lifters:
             if not actor.has(lifter):
                 continue
-            if facts.engine.rootless or facts.engine.userns_remap:
+            if facts.in_user_namespace:
                 return [(Layer.PERF, CLOSED, f"{lifter} counts for nothing in the engine's user namespace", source)]
             return [(Layer.PERF, OPEN, f"{lifter} allows {what}", source)]
         return [(Layer.PERF, CLOSED, f"perf_event_paranoid is {level}: {what} needs {' or '.join(lifters)}", source)]
@@ -205,11 +208,23 @@ def _perf_process(highest: int, what: str) -> Callable[[Actor, Facts], list[Answ
     allowed = _perf(highest, what)
 
     def rule(actor: Actor, facts: Facts) -> list[Answer]:
-        if actor.has("PERFMON") or actor.has("SYS_ADMIN"):
+        if (actor.has("PERFMON") or actor.has("SYS_ADMIN")) and not facts.in_user_namespace:
             return allowed(actor, facts)
         return allowed(actor, facts) + _ptrace_access(actor, facts.process)
 
     return rule
+
+
+def _kernel_symbols(actor: Actor, facts: Facts) -> list[Answer]:
+    """Without it all addresses are 0. kernel/ksyms_common.c kallsyms_show_value(), which asks capable(SYSLOG)."""
+    restrict, paranoid = facts.host.kptr_restrict, facts.host.perf_event_paranoid
+    source = "/proc/sys/kernel/kptr_restrict; kallsyms_show_value()"
+    if restrict is None:
+        return [(Layer.DAC, UNKNOWN, "kptr_restrict can't be read", source)]
+    lifted = actor.has("SYSLOG") and not facts.in_user_namespace
+    if (restrict == 0 and paranoid is not None and paranoid <= 1) or (restrict <= 1 and lifted):
+        return [(Layer.DAC, OPEN, f"kptr_restrict {restrict} shows the kernel's addresses", source)]
+    return [(Layer.DAC, CLOSED, f"kptr_restrict is {restrict}: the kernel's addresses need SYSLOG", source)]
 
 
 def _set_ids(actor: Actor, facts: Facts) -> list[Answer]:
@@ -241,7 +256,7 @@ def _bpf(actor: Actor, facts: Facts) -> list[Answer]:
     if not actor.has("SYS_ADMIN") and (old or not (actor.has("BPF") and actor.has("PERFMON"))):
         wanted = f"SYS_ADMIN: kernel {facts.engine.kernel} has no BPF" if old else "BPF and PERFMON, or SYS_ADMIN"
         return [(Layer.PERF, CLOSED, f"loading a program that traces needs {wanted}", source)]
-    if facts.engine.rootless or facts.engine.userns_remap:
+    if facts.in_user_namespace:
         return [(Layer.PERF, CLOSED, f"{held}: for nothing in the engine's user namespace", source)]
     return [(Layer.PERF, OPEN, f"{held} may load programs that trace", source)]
 
@@ -252,21 +267,37 @@ def _version(release: str) -> tuple[int, ...]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
-def _tracefs(actor: Actor, facts: Facts) -> list[Answer]:  # noqa: ARG001 - rules have one shape
-    """Engines mount no tracefs into a container, a privileged one's /sys included (moby oci/defaults.go)."""
-    fact = "no tracefs in a container: the host's /sys/kernel/tracing is not mounted there"
-    return [(Layer.ENGINE, CLOSED, fact, "moby oci/defaults.go; Documentation/trace/ftrace.rst")]
+def _tracefs(actor: Actor, facts: Facts) -> list[Answer]:
+    """Engines mount none into a container, a privileged one's /sys included. Root's, mode 0700: fs/tracefs/inode.c."""
+    source = "moby oci/defaults.go; Documentation/trace/ftrace.rst"
+    if TRACING not in actor.mounts:
+        fact = f"no tracefs in a container: the host's {TRACING} is not mounted there"
+        return [(Layer.ENGINE, CLOSED, fact, source)]
+    source = "mountinfo of the engine; Documentation/trace/ftrace.rst"
+    if facts.host.tracefs is None:
+        return [(Layer.ENGINE, UNKNOWN, f"whether the host has a tracefs at {TRACING} can't be read", source)]
+    if not facts.host.tracefs:
+        return [(Layer.ENGINE, CLOSED, f"the host has no tracefs: mount -t tracefs nodev {TRACING}", source)]
+    if actor.uid != 0 and not (actor.has("DAC_READ_SEARCH") or actor.has("DAC_OVERRIDE")):
+        return [(Layer.DAC, CLOSED, f"{TRACING} is root's, the tool runs as {actor.uid}", source)]
+    return [(Layer.ENGINE, OPEN, f"the host's {TRACING} is mounted", source)]
 
 
 def _same_uid(actor: Actor, facts: Facts) -> list[Answer]:
-    """A socket whose other end compares uids: setresuid(2), setresgid(2) to become the target's."""
+    """A socket whose other end compares uids: setresuid(2), setresgid(2) to become the target's.
+
+    Then it is found below /proc/PID/root, with what is left: to leave uid 0 is to lose capabilities (capabilities(7)).
+    """
     process = facts.process
+    left = actor.capabilities if process.uids[1] == 0 or actor.uid == process.uids[1] else frozenset[str]()
+    become = replace(actor, uid=process.uids[1], gid=process.gids[1], capabilities=left)
     theirs = f"{process.uids[1]}:{process.gids[1]}"
     source = f"/proc/{process.pid}/status Uid, Gid; setresuid(2)"
     if (actor.uid, actor.gid) == (process.uids[1], process.gids[1]):
-        return [(Layer.DAC, OPEN, f"same uid and gid as PID {process.pid}", source)]
+        return [(Layer.DAC, OPEN, f"same uid and gid as PID {process.pid}", source), *_ptrace_read(become, facts)]
     if actor.has("SETUID") and actor.has("SETGID"):
-        return [(Layer.DAC, OPEN, f"SETUID and SETGID let it become {theirs}", source)]
+        became = f"SETUID and SETGID let it become {theirs}"
+        return [(Layer.DAC, OPEN, became, source), *_ptrace_read(become, facts)]
     fact = f"{actor.uid}:{actor.gid} is not {theirs}, and becoming so needs SETUID and SETGID"
     return [(Layer.DAC, CLOSED, fact, source)]
 
@@ -301,6 +332,7 @@ _RULES: dict[str, Callable[[Actor, Facts], list[Answer]]] = {
     "perf-user": _perf_process(2, "counting in user space"),
     "perf-kernel": _perf_process(1, "sampling the kernel's side"),
     "perf-system": _perf(0, "counting on whole CPUs"),
+    "kernel-symbols": _kernel_symbols,
     "packet-socket": _capable("NET_RAW"),
     "set-ids": _set_ids,
     "proc-fd-read": _proc_file("fd", ("DAC_READ_SEARCH", "DAC_OVERRIDE")),

@@ -169,7 +169,7 @@ def _locally(container: ContainerFacts, wanted: Wanted) -> _Seen:
         main=main,
         main_known=True,
         depth=depth,
-        host=hostproc.host_facts(),
+        host=hostproc.host_facts(main.status.ppid),
         local=True,
         dumpable=hostproc.dumpable,
         thread_of=lambda tid: hostproc.process_of_thread(readings, tid, depth),

@@ -120,7 +120,7 @@ def grant_of(option: Option, facts: Facts) -> Grant:
         return Grant.BROAD
     if option.opened_calls:
         return Grant.SECCOMP
-    if _beyond(option, facts) or _escalates(option, facts):
+    if _beyond(option, facts) or _escalates(option, facts) or option.mounts:
         return Grant.CAPS
     return Grant.NONE
 
@@ -155,6 +155,7 @@ def _sidecars(tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:
         apparmor=apparmor,
         selinux=selinux,
         network=mode.network,
+        mounts=mode.mounts,
         image=_image(facts, tool),
         lost=emulation.lost(mode, facts),
     )

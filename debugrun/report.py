@@ -59,6 +59,7 @@ def option_json(option: Option) -> Mapping[str, object]:
             }
             for gate in option.gates
         ],
+        "mounts": list(option.mounts),
         "lost": list(option.lost),
         "command": option.command,
     }
@@ -88,6 +89,7 @@ def what(option: Option, own: Iterable[str] = ()) -> str:
         filters += ", no AppArmor profile" if option.apparmor == "unconfined" else f", AppArmor {option.apparmor}"
     if option.selinux:
         filters += ", no SELinux label"
+    filters += "".join(f", the host's {path} read-only" for path in option.mounts)
     return f"{place}, {capabilities}, {filters}"
 
 

@@ -30,6 +30,7 @@ GATES = frozenset(
         "perf-user",  # perf_event_open on the target, user space only
         "perf-kernel",  # perf_event_open on the target, kernel samples included
         "perf-system",  # perf_event_open on whole CPUs
+        "kernel-symbols",  # addresses in /proc/kallsyms
         "packet-socket",  # socket(AF_PACKET) in the target's network namespace
         "set-ids",  # setuid(2), setgid(2), setgroups(2)
         "proc-fd-read",  # list /proc/PID/fd
@@ -38,7 +39,7 @@ GATES = frozenset(
         "ptrace-child",  # trace a program that it starts itself
         "bpf",  # load BPF programs that trace
         "tracefs",  # a mounted tracefs: tracepoints and probes by name
-        "same-uid",  # be of the target's uid and gid, or become so
+        "same-uid",  # be of the target's uid and gid, or become so, and as such look below /proc/PID/root
         "own-userns",  # become root in a new user namespace
         "root",  # be uid 0: the tool itself asks
         "syscall",  # seccomp only
@@ -46,6 +47,7 @@ GATES = frozenset(
 )
 PLACEHOLDERS = frozenset({"{pid}", "{args}", "{gdb-symbols}", "{perf-symbols}", "{lldb-attach}", "{delve-attach}"})
 LAUNCH_PLACEHOLDERS = frozenset({"{program}", "{args}", "{aslr}", "{environment}", "{scratch}"})
+MOUNTS = ("/sys/kernel/tracing",)  # of the engine's host, into the sidecar, at the same path, read-only
 # CONT is for a tool that ends at the end of its input but looks at that only when its target does something: the
 # target gets it, to which it means nothing while it runs.
 STOP_SIGNALS = ("CONT", "HUP", "INT", "QUIT", "TERM")
@@ -82,12 +84,10 @@ class Failure:
 class Mode:
     """One way to use a tool.
 
-    `command` is argv with the placeholders {pid}, {args}, {gdb-symbols}, {perf-symbols}, {lldb-attach} and
-    {delve-attach} (what the tool needs to read the target's files from another mount namespace, or to let go of it:
-    debugrun.symbols); `default_args` stand in for {args} when the
-    user gives none. `interactive_command`, `prompt` and `handover` are for a terminal: wait for the prompt, send
-    the handover lines, then hand over. `then` are commands run after it in the same place. `duration` is in
-    seconds: after it the tool is interrupted (SIGINT). `network` is "none" or "target".
+    `command` is argv with PLACEHOLDERS; `default_args` stand in for {args} when none are given. For a terminal are
+    `interactive_command`, `prompt` and `handover`: wait for the prompt, send the handover lines, then hand over. `then`
+    are commands run after it in the same place. `duration`: in seconds, after it the tool is interrupted (SIGINT).
+    `network` is "none" or "target". `mounts` are of MOUNTS.
     """
 
     name: str
@@ -102,6 +102,7 @@ class Mode:
     then: tuple[tuple[str, ...], ...] = ()
     duration: int | None = None
     network: str = "none"
+    mounts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -258,10 +259,13 @@ def _mode(reader: Reader, name: str, placeholders: frozenset[str]) -> Mode:
         then=tuple(tuple(str(word) for word in each) for each in then if isinstance(each, list)),
         duration=duration if isinstance(duration, int) else None,
         network=reader.text("network", "none"),
+        mounts=reader.texts("mounts"),
         needs=tuple(_need(each) for each in reader.tables("needs", required="{program}" not in placeholders)),
     )
     if len(mode.then) != len(then):
         raise reader.fail("then", "expected a list of commands, each a list of words")
+    if strange := set(mode.mounts) - set(MOUNTS):
+        raise reader.fail("mounts", f"{min(strange)!r} is none of {', '.join(MOUNTS)}")
     if mode.network not in {"none", "target"}:
         raise reader.fail("network", f"{mode.network!r} is neither 'none' nor 'target'")
     commands = [("command", mode.command), ("interactive_command", mode.interactive_command)]

@@ -1,0 +1,269 @@
+"""The tools that the toolbox leaves out, and those that only look: the chosen option works, no part of it is idle,
+and the verdict on every other grant is what then happens.
+
+The image with all of them is made for this test (tests/host/large.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import docker
+import pytest
+
+from debugrun import attach, judge, session
+from debugrun.engine import Engine, connect
+from debugrun.facts import Facts
+from debugrun.grants import Option, Placement, Verdict
+from debugrun.place import Place
+from debugrun.plan import Plan, plan
+from debugrun.request import Request, ceiling
+from tests import trials
+from tests.cases import DOCKER_DEFAULT
+from tests.host import large
+from tests.trials import NOBODY, OTHER_GROUP, OWN, Given, Outcome
+
+PATIENCE = 10  # seconds for one tool; lldb takes two
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Work(trials.Work):
+    """`typed` is what the tool gets on its standard input, `statuses` are those with which it may end."""
+
+    typed: bytes = b""
+    statuses: tuple[int, ...] = (0,)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """A target to be started."""
+
+    image: str = "debugrun-test/app"
+    user: str = "0:0"
+    command: tuple[str, ...] = ()
+
+
+UNDUMPABLE = ("/opt/app/worker", "undumpable")
+NATIVE = {
+    "root": Kind(),
+    "u1000": Kind(user="1000:1000"),
+    "undump": Kind(command=UNDUMPABLE),
+    "undump1000": Kind(user="1000:1000", command=UNDUMPABLE),
+    "static": Kind(image="debugrun-test/static", user="65532:65532"),
+}
+GO = {f"go-{name}": dataclasses.replace(kind, image=large.GO) for name, kind in NATIVE.items() if name != "static"}
+JAVA = {
+    "java-root": Kind(image=large.TOOLS, command=large.JAVA),
+    "java-u1000": Kind(image=large.TOOLS, command=large.JAVA, user="1000:1000"),
+}
+KINDS = {**NATIVE, **GO, **JAVA}
+
+# As of gdb: without the right to signal, the target can't be stopped again, now and then.
+SIGNAL = "script import os; os.kill(1, 0); print('may signal')"
+LLDB = Work(tool="lldb", args=("-b", "-o", "bt", "-o", SIGNAL), shows=(b"main(argc", b"may signal"))
+# A breakpoint that is met: all other threads must be stopped by a signal then, or it waits for ever.
+DELVE = Work(
+    tool="delve",
+    typed=b"break main.pause\ncontinue\nbt\nclearall\nexit\nn\n",
+    shows=(b"Breakpoint 1", b"main.work", b"main.main"),
+)
+# It ends with 1 where it could not unwind to the end: for want of the target's files in its own file system.
+EU_STACK = Work(tool="eu-stack", shows=(b"TID 1:", b"#0 "), statuses=(0, 1))
+GCORE = Work(tool="gcore", shows=(b"\x7fELF", b"/opt/app/worker\0"))
+LSOF = Work(tool="lsof", shows=(b" cwd ", b" 1w "))
+THREADS = Work(tool="jattach", shows=(b"Full thread dump",))
+JCMD = Work(tool="jattach", mode="jcmd", shows=(b"JDK 21",))
+UNSHARE = Work(tool="unshare", shows=(b"uid=0(root)",))
+
+PTRACE = ("SYS_PTRACE",)
+TRACING = (
+    Given(),
+    Given(caps=DOCKER_DEFAULT),
+    Given(caps=PTRACE),
+    Given(caps=(*PTRACE, "DAC_READ_SEARCH")),
+    Given(caps=(*PTRACE, "DAC_OVERRIDE")),
+    Given(caps=(*PTRACE, "DAC_READ_SEARCH", "KILL")),
+    Given(caps=(*PTRACE, "DAC_OVERRIDE", "KILL")),
+    Given(caps=("SYS_ADMIN",)),
+    Given(caps=DOCKER_DEFAULT, seccomp="unconfined"),
+    Given(user=OWN),
+    Given(user=OWN, caps=PTRACE),
+    Given(user=OTHER_GROUP),
+    Given(user=NOBODY),
+)
+BECOMING = (
+    *TRACING,
+    Given(caps=("SETUID", "SETGID")),
+    Given(caps=("SETUID", "SETGID", *PTRACE)),
+    Given(caps=("SETUID", "SETGID", *PTRACE, "KILL")),
+)
+NAMESPACES = (
+    Given(),
+    Given(seccomp="unconfined"),
+    Given(caps=("SETFCAP",)),
+    Given(caps=("SETFCAP",), seccomp="unconfined"),
+    Given(caps=("SYS_ADMIN",)),
+    Given(caps=("SYS_ADMIN", "SETFCAP")),
+    Given(user=NOBODY),
+    Given(user=NOBODY, seccomp="unconfined"),
+)
+ALL = (
+    *((work, name, TRACING) for work in (LLDB, EU_STACK, GCORE, LSOF) for name in NATIVE),
+    *((DELVE, name, TRACING) for name in GO),
+    *((work, name, BECOMING) for work in (THREADS, JCMD) for name in JAVA),
+    *((UNSHARE, name, NAMESPACES) for name in ("root", "u1000")),
+)
+CASES = [pytest.param(*case, id=f"{case[0].tool}-{case[0].mode or 'default'}-{case[1]}") for case in ALL]
+
+
+class Bench(trials.Bench):
+    """With the image that holds every tool."""
+
+    def decide(self, work: trials.Work) -> tuple[Request, Plan]:
+        if work not in self.decisions:
+            request = Request(
+                tool=work.tool,
+                container=self.container,
+                mode=work.mode,
+                args=work.args,
+                image=large.TOOLS,
+                ceiling=ceiling("broad", None),
+            )
+            tool, mode = session.find_tool(request, Path("/nonexistent"))
+            facts = session.look(self.connection, request, tool)
+            self.decisions[work] = request, plan(tool, mode, facts, request.ceiling)
+        return self.decisions[work]
+
+    def run(self, place: Place, work: trials.Work, option: Option, what: str) -> tuple[bool, str]:
+        request, decision = self.decide(work)
+        process = decision.facts.process.host_pid
+        assert process is not None
+        works, said = True, ""
+        for step in session.invocations(request, decision, option):
+            step = dataclasses.replace(step, duration=work.seconds or step.duration)  # noqa: PLW2901
+            typed = work.typed if isinstance(work, Work) else b""
+            result, text = self.follow(place, step, typed, what)
+            said += f"{result}, {text[-1000:]!r}\n"
+            statuses = work.statuses if isinstance(work, Work) else (0,)
+            works = result.refuted is None and result.status in statuses
+            if not works:
+                break
+        stopped = trials.is_stopped(process)
+        if stopped:
+            os.kill(process, signal.SIGCONT)
+        return works and all(each in text for each in work.shows) and not stopped, said
+
+    def follow(self, place: Place, step: attach.Invocation, typed: bytes, what: str) -> tuple[attach.Result, bytes]:
+        """Run a tool as people do: how it ended, and its output."""
+        said, keys = self.folder / "said", self.folder / "typed"
+        keys.write_bytes(typed)
+        with said.open("wb") as output, keys.open("rb") as source, trials.limit(what, PATIENCE):
+            result = attach.run(place, step, stdin=source.fileno(), stdout=output.fileno(), stderr=output.fileno())
+        return result, said.read_bytes()
+
+
+def end_sidecars(client: docker.APIClient) -> None:
+    """Last resort after a tool that did not end."""
+    for each in client.containers(filters={"label": f"debugrun.session={trials.SESSION}"}):
+        with contextlib.suppress(docker.errors.APIError):
+            client.kill(each["Id"])
+
+
+@pytest.fixture(autouse=True)
+def no_sidecar_left(engine: docker.APIClient) -> Iterator[None]:
+    yield
+    end_sidecars(engine)
+
+
+@pytest.fixture(scope="module")
+def connection(engine: docker.APIClient, targets: Mapping[str, str]) -> Iterator[Engine]:
+    assert targets  # their images are there
+    large.have_tools(engine)
+    large.have_go(engine)
+    with connect() as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def containers(engine: docker.APIClient, connection: Engine) -> Iterator[Mapping[str, str]]:
+    """The targets by name."""
+    assert connection is not None
+    made = {}
+    try:
+        for name, kind in KINDS.items():
+            made[name] = engine.create_container(
+                kind.image,
+                list(kind.command) or None,
+                user=kind.user,
+                name=f"debugrun-large-{name}-{uuid.uuid4().hex[:6]}",
+                host_config=engine.create_host_config(network_mode="none"),
+            )["Id"]
+            engine.start(made[name])
+        yield made
+    finally:
+        for each in made.values():
+            engine.remove_container(each, force=True)
+
+
+def without(option: Option, facts: Facts) -> Iterator[tuple[str, Option]]:
+    """The option with one part of its grant taken away, each in turn; of the target's own fourteen, three."""
+    for name in option.cap_add[:: 6 if len(option.cap_add) == len(DOCKER_DEFAULT) else 1]:
+        rest = tuple(each for each in option.cap_add if each != name)
+        yield f"the chosen option without {name}", dataclasses.replace(option, cap_add=rest)
+    for call in option.opened_calls:
+        rest = tuple(each for each in option.opened_calls if each != call)
+        yield f"the chosen option without {call}", dataclasses.replace(option, opened_calls=rest)
+    if facts.process.uids[1] != 0 and option.uid == facts.process.uids[1]:
+        yield "the chosen option as another user", dataclasses.replace(option, user="4242:4242")
+
+
+def tried(bench: Bench, work: Work, option: Option, given: object) -> Outcome:
+    """One outcome. A tool that waits for ever has failed; its target is started anew."""
+    try:
+        with bench.placed(option, work) as place:
+            return bench.outcome(work, option, place, given)
+    except trials.StuckError as error:
+        decision = bench.decide(work)[1]
+        verdict, gates, _ = judge.judge(option, decision.mode, decision.facts)
+        end_sidecars(bench.connection.client)
+        bench.connection.client.restart(bench.container, timeout=0)
+        bench.decisions.clear()
+        return Outcome(what=str(error), verdict=verdict, gates=gates, works=False, said="")
+
+
+@pytest.mark.parametrize(("work", "name", "grants"), CASES)
+def test_the_chosen_option_is_minimal_and_every_verdict_true(  # noqa: PLR0913, PLR0917 - fixtures
+    work: Work,
+    name: str,
+    grants: tuple[Given, ...],
+    connection: Engine,
+    containers: Mapping[str, str],
+    engine: docker.APIClient,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    container = containers[name]
+    bench = Bench(connection, container, tmp_path)
+    decision = bench.decide(work)[1]
+    option = decision.option
+    assert option is not None, decision
+    assert option.placement is Placement.SIDECAR
+    seen = [tried(bench, work, option, "the chosen option")]
+    assert seen[0].works, seen[0]
+    narrower = [tried(bench, work, each, part) for part, each in without(option, decision.facts)]
+    assert not [outcome for outcome in narrower if outcome.works], narrower
+    options = [(given, given.option(decision.facts, decision.mode.network)) for given in grants]
+    seen += narrower + [tried(bench, work, each, given) for given, each in options]
+    wrong = [outcome for outcome in seen if outcome.wrong]
+    with capsys.disabled():
+        works = sum(outcome.verdict is Verdict.OPEN for outcome in seen)
+        print(f"\n{work.tool} on {name}: {len(seen)} verdicts, {works} open, {len(wrong)} wrong ", end="")
+    assert not wrong, "\n".join(map(str, wrong))
+    assert engine.inspect_container(container)["State"]["Running"]
