@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from debugrun import judge
+from debugrun import judge, sandbox
 from debugrun.attempt import Attempt, capabilities
 from debugrun.facts import ContainerFacts, EngineFacts, Facts, HostFacts, ImageFacts, ProcessFacts
 from debugrun.grants import Ceiling, Option, Placement
@@ -111,6 +111,10 @@ def _engine_checks(found: Findings) -> Iterator[Check]:
     in_use = f"; the kernel's: {', '.join(found.lsms)}" if found.lsms else ""
     value = f"containers: {' and '.join(modules) or 'none'}{in_use}"
     yield Check(name="security modules", value=value, source="GET /info SecurityOptions; /sys/kernel/security/lsm")
+    special = {name: what for name in engine.runtimes if (what := sandbox.kind(name))}
+    value = ", ".join(f"{name} ({special[name]})" if name in special else name for name in engine.runtimes)
+    value = f"{value or engine.default_runtime}; {engine.default_runtime} unless another is named"
+    yield Check(name="runtimes", value=value, source="GET /info Runtimes", state="note" if special else "ok")
 
 
 def _capability_checks(found: Findings) -> Iterator[Check]:

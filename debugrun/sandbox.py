@@ -125,6 +125,12 @@ def exec_has_capabilities(container: ContainerFacts) -> bool:
     return sandbox is None or sandbox.name != "gVisor" or container.user in _ROOT
 
 
+def kind(runtime: str) -> str | None:
+    """What a runtime is called, when its containers are no ordinary ones."""
+    found = next((each.name for each in SANDBOXES if each.names.search(runtime)), None)
+    return found or ("a user namespace each" if _SYSBOX.search(runtime) else None)
+
+
 def advice(facts: Facts) -> str | None:
     """What to do where nothing else works."""
     sandbox = of(facts.container)
