@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import docker
@@ -53,6 +54,8 @@ def specs(client: docker.APIClient, image: str) -> Iterator[tuple[str, Profile]]
             client.start(made)
             yield cap, parse_profile(_spec(client, made))
         finally:
+            with suppress(APIError):
+                client.kill(made)  # first: Podman's removal would wait ten seconds for it
             client.remove_container(made, force=True)
 
 
