@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -106,3 +109,65 @@ def test_a_default_that_cannot_be_read_is_that_of_the_release(podman: Lab, conne
     found = profiles.of_engine(connection, told, 0)
     assert (found.seccomp, found.seccomp_profile) == ("default", None)
     assert judge.engine_profile(found)[1] == podman.default
+
+
+@pytest.fixture
+def overridden(podman: Lab) -> Iterator[str]:
+    """A default profile of the operator's own, where Podman looks for one; its path there."""
+    path = "/etc/containers/seccomp.json"
+    file = Path(f"/proc/{service(host_engines.up(PODMAN))}/root{path}")
+    assert not file.exists()
+    refusing = [replace(rule, names=tuple(n for n in rule.names if n != "reboot")) for rule in podman.default.rules]
+    try:
+        file.write_text(dump_profile(replace(podman.default, default_errno=probe.MARK, rules=tuple(refusing))))
+        yield path
+    finally:
+        file.unlink()
+
+
+def service(host: str) -> int:
+    """The process that listens on an engine's socket."""
+    with socket.socket(socket.AF_UNIX) as probing:
+        probing.connect(host.removeprefix("unix://"))
+        pid, _, _ = struct.unpack("3i", probing.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(pid)
+
+
+def test_an_operators_own_default_is_recognised_and_read(
+    podman: Lab, connection: engines.Engine, overridden: str
+) -> None:
+    told = inspection.engine_facts(connection.version(), connection.info())
+    assert told.seccomp == "default", "Podman says so of any profile"
+    pid = service(host_engines.up(PODMAN))
+    found = profiles.of_engine(connection, told, pid)
+    assert found.seccomp == overridden
+    name, profile = judge.engine_profile(found)
+    assert name == f"the daemon's own profile {overridden}"
+    assert profile is not None
+    config = podman.client.create_host_config(network_mode="none")
+    made = podman.client.create_container(podman.image, ["/prober", "in-container", REBOOT], host_config=config)["Id"]
+    try:
+        podman.client.start(made)
+        podman.client.wait(made, timeout=60)
+        seen = podman.client.logs(made).decode().split()[-1]
+    finally:
+        podman.client.remove_container(made, force=True)
+    assert seen == str(-probe.MARK)
+    outcome = evaluate(profile, "reboot", caps=podman.default_caps, kernel=podman.kernel, runtime=podman.runtime)
+    assert (outcome.action, outcome.errno) == ("errno", probe.MARK)
+    unreadable = profiles.of_engine(connection, told, 0)
+    assert judge.engine_profile(unreadable) == (name, None)
+
+
+def test_a_daemons_own_default_is_read_as_the_daemon_finds_it(engine: docker.APIClient, tmp_path: Path) -> None:
+    """Docker says its path: `docker info`, SecurityOptions."""
+    path = tmp_path / "own,profile.json"
+    path.write_text('{"defaultAction": "SCMP_ACT_ALLOW"}')
+    info = {**engine.info(), "SecurityOptions": [f"name=seccomp,profile={path}"]}
+    told = inspection.engine_facts({"Version": "28.5.2"}, info)
+    assert told.seccomp == str(path)
+    with engines.connect() as connection:
+        found = profiles.of_engine(connection, told, os.getpid())
+        assert found.seccomp_profile == path.read_text()
+        path.unlink()
+        assert profiles.of_engine(connection, told, os.getpid()).seccomp_profile is None
