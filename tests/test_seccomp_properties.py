@@ -18,6 +18,7 @@ from debugrun.seccomp import (
     Profile,
     ProfileError,
     Rule,
+    Runtime,
     SyscallNeed,
     dump_profile,
     evaluate,
@@ -31,6 +32,7 @@ from debugrun.seccomp.region import cubes_of, intersect, matches_of, subtract
 from tests.seccomp import oracle
 
 KERNEL = (6, 1)
+CURRENT = Runtime()
 ABIS = ("x86_64", "x86", "x32")
 CAPS = ("SYS_ADMIN", "SYS_PTRACE", "BPF")
 CALLS = ("personality", "clone3", "perf_event_open", "socket", "read", "statmount")
@@ -38,6 +40,7 @@ EDGES = (0, 1, 2, 3, 8, 0x20000, 0x40000, 2**31, 2**32 - 1, 2**32, 2**32 + 1, 2*
 SETTINGS = settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
 
 values = st.sampled_from(EDGES) | st.integers(0, 2**64 - 1)
+runtimes = st.builds(Runtime, enosys_stub=st.booleans(), default_errno=st.booleans())
 caps_sets = st.frozensets(st.sampled_from(CAPS))
 arg_lists = st.lists(values, min_size=6, max_size=6).map(tuple)
 
@@ -82,13 +85,22 @@ profiles = st.builds(
 needs_lists = st.lists(st.builds(SyscallNeed, st.sampled_from(CALLS), conditions), min_size=1, max_size=3)
 
 
-def verdict(profile: Profile, call: str, args: Iterable[int], caps: frozenset[str], arch: str = "x86_64") -> Outcome:
-    return evaluate(profile, call, tuple(args), caps=caps, arch=arch, kernel=KERNEL)
+def verdict(  # noqa: PLR0913, PLR0917 - a call, and all that its verdict depends on
+    profile: Profile,
+    call: str,
+    args: Iterable[int],
+    caps: frozenset[str],
+    arch: str = "x86_64",
+    runtime: Runtime = CURRENT,
+) -> Outcome:
+    return evaluate(profile, call, tuple(args), caps=caps, arch=arch, kernel=KERNEL, runtime=runtime)
 
 
-def open_up(profile: Profile, needs: Iterable[SyscallNeed], caps: frozenset[str]) -> Profile:
+def open_up(
+    profile: Profile, needs: Iterable[SyscallNeed], caps: frozenset[str], runtime: Runtime = CURRENT
+) -> Profile:
     try:
-        return widen(profile, needs, caps=caps, arch="x86_64", kernel=KERNEL)
+        return widen(profile, needs, caps=caps, arch="x86_64", kernel=KERNEL, runtime=runtime)
     except ProfileError as error:
         if "taken apart" not in error.problem:
             raise
@@ -111,34 +123,45 @@ def inside(need: SyscallNeed, args: tuple[int, ...]) -> tuple[int, ...] | None:
 
 
 @SETTINGS
-@given(profiles, needs_lists, caps_sets, st.lists(arg_lists, min_size=1, max_size=4))
+@given(profiles, needs_lists, caps_sets, runtimes, st.lists(arg_lists, min_size=1, max_size=4))
 def test_every_need_is_open_afterwards(
-    profile: Profile, needs: list[SyscallNeed], caps: frozenset[str], samples: list[tuple[int, ...]]
+    profile: Profile,
+    needs: list[SyscallNeed],
+    caps: frozenset[str],
+    runtime: Runtime,
+    samples: list[tuple[int, ...]],
 ) -> None:
     assume(all(compiles_exactly(applied(profile, need.call, caps)) for need in needs))
-    widened = open_up(profile, needs, caps)
+    widened = open_up(profile, needs, caps, runtime)
     for need in needs:
         for args in filter(None, (inside(need, args) for args in samples)):
-            assert verdict(widened, need.call, args, caps).passes
+            assert verdict(widened, need.call, args, caps, runtime=runtime).passes
 
 
 @SETTINGS
-@given(profiles, needs_lists, caps_sets, st.sampled_from(CALLS), arg_lists)
-def test_nothing_else_changes(
-    profile: Profile, needs: list[SyscallNeed], caps: frozenset[str], call: str, args: tuple[int, ...]
+@given(profiles, needs_lists, caps_sets, runtimes, st.sampled_from(CALLS), arg_lists)
+def test_nothing_else_changes(  # noqa: PLR0913, PLR0917 - what hypothesis draws
+    profile: Profile,
+    needs: list[SyscallNeed],
+    caps: frozenset[str],
+    runtime: Runtime,
+    call: str,
+    args: tuple[int, ...],
 ) -> None:
     assume(not any(need.call == call and wanted(need, args) for need in needs))
-    before = verdict(profile, call, args, caps)
-    after = verdict(open_up(profile, needs, caps), call, args, caps)
+    before = verdict(profile, call, args, caps, runtime=runtime)
+    after = verdict(open_up(profile, needs, caps, runtime), call, args, caps, runtime=runtime)
     assert (after.action, after.errno, after.certain) == (before.action, before.errno, before.certain)
 
 
 @settings(SETTINGS, max_examples=15)
-@given(profiles, needs_lists, caps_sets)
-def test_every_other_call_keeps_its_verdict(profile: Profile, needs: list[SyscallNeed], caps: frozenset[str]) -> None:
-    widened = open_up(profile, needs, caps)
+@given(profiles, needs_lists, caps_sets, runtimes)
+def test_every_other_call_keeps_its_verdict(
+    profile: Profile, needs: list[SyscallNeed], caps: frozenset[str], runtime: Runtime
+) -> None:
+    widened = open_up(profile, needs, caps, runtime)
     for call in calls().keys() - {need.call for need in needs}:
-        before, after = verdict(profile, call, (), caps), verdict(widened, call, (), caps)
+        before, after = (verdict(each, call, (), caps, runtime=runtime) for each in (profile, widened))
         assert (after.action, after.errno, after.certain) == (before.action, before.errno, before.certain), call
 
 

@@ -120,7 +120,7 @@ def _check_narrow(profile: Profile, call: str, resolved: Resolved, runtime: Runt
     first = 0 if multiplexed and all(rule.args for _, rule in through) else _LOW
     seen: dict[Cube, tuple[str, int | None]] = {}
     for _, rule in rules_of(resolved, profile, call, runtime):
-        for (mask, value), *others in region_of(rule) if rule.args else ():
+        for (mask, value), *others in region_of(rule) if rule.args or not first else ():
             narrow = ((mask & first, value & first), *((mask & _LOW, value & _LOW) for mask, value in others))
             if seen.setdefault(narrow, verdict(rule)) != verdict(rule):
                 problem = f"refuses {call} with conditions that cannot be taken apart for its 32-bit architectures"

@@ -14,7 +14,7 @@ import docker
 import pytest
 
 from debugrun import engine as engines
-from debugrun import hostproc, inspection, judge, profiles
+from debugrun import hostproc, inspection, judge, observe, profiles
 from debugrun.errors import EngineError
 from debugrun.seccomp import dump_profile, evaluate, parse_profile
 from debugrun.seccomp.calls import calls
@@ -171,3 +171,20 @@ def test_a_daemons_own_default_is_read_as_the_daemon_finds_it(engine: docker.API
         assert found.seccomp_profile == path.read_text()
         path.unlink()
         assert profiles.of_engine(connection, told, os.getpid()).seccomp_profile is None
+
+
+def test_the_profile_that_a_container_was_given_as_a_file_is_read(
+    podman: Lab, connection: engines.Engine, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.json"
+    path.write_text(dump_profile(podman.default))
+    config = podman.client.create_host_config(network_mode="none", security_opt=[f"seccomp={path}"])
+    made = podman.client.create_container(podman.image, PAUSE, host_config=config)["Id"]
+    try:
+        podman.client.start(made)
+        facts = observe.observe(connection, made)
+    finally:
+        podman.client.kill(made)
+        podman.client.remove_container(made, force=True)
+    assert (facts.container.seccomp, facts.container.seccomp_profile) == ("custom", path.read_text())
+    assert facts.engine.seccomp_profile is not None
