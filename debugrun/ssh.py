@@ -92,16 +92,12 @@ class Client:
         lines = self.errors.read().decode(errors="replace").splitlines()
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
-    def end(self) -> None:
-        """End it; nothing that it has not delivered yet is waited for.
-
-        The one that carries others removes its socket when it is asked to end. Those miss a TERM that comes before
-        they wait for the first one's answer (mux.c mux_client_read), so nobody is asked twice.
-        """
+    def end(self, within: float) -> None:
+        """End it, by force when it takes longer; nothing that it has not delivered yet is waited for."""
         self.socket.close()
         self.process.terminate()
         try:
-            self.process.wait(ENDS_WITHIN)
+            self.process.wait(within)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -141,11 +137,17 @@ class Login:
         return ["ssh", *options, *self._destination.words(), self._destination.command()]
 
     def close(self) -> None:
-        """End all clients. Nothing of ours stays: the first one, on its way out, removes the socket of the others."""
+        """End all clients; nothing of ours stays.
+
+        One that is carried misses a TERM that comes before it waits for its carrier's answer (mux.c mux_client_read),
+        so it has no long time. The carrier removes its socket on its way out, unless it had to be killed.
+        """
         with self._lock:
             for each in reversed(self._clients):
-                each.end()
+                each.end(LAST_WORDS if each is self._clients[0] else ENDS_WITHIN)
             self._clients.clear()
+            if self._shared is not None:
+                self._shared.unlink(missing_ok=True)
 
 
 def _shared_socket(destination: Destination) -> Path | None:
