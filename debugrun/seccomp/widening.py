@@ -200,5 +200,6 @@ def _keep_enosys(profile: Profile, before: Resolved, after: Resolved, native: st
         added = Rule(names=names, action=ERRNO, errno=ENOSYS)
     else:
         names = tuple(name for name, number in unnamed if number > high)
-        added = Rule(names=names, action=profile.default_action, errno=profile.default_errno)
+        errno = profile.default_errno if runtime.default_errno else None
+        added = Rule(names=names, action=profile.default_action, errno=errno)
     return replace(profile, rules=(*profile.rules, added)) if names else profile
