@@ -8,12 +8,12 @@ STAMP := $(VENV)/.complete
 # The engine in reach, else a private one; its address goes to what follows.
 ENGINE = host=$$($(PY) -m tests.host.engine up) && if [ -n "$$host" ]; then export DOCKER_HOST="$$host"; fi
 
-.PHONY: help venv engine engine-down toolbox targets lint vet test test-slow demo bench clean
+.PHONY: help venv engine engine-down toolbox targets lint vet test test-slow test-host test-host-full demo bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-12s %s\n' "$$name" "$$text"; done
+		printf '  make %-14s %s\n' "$$name" "$$text"; done
 
 venv: $(STAMP) ## Virtual environment with debugrun and what its tests need
 
@@ -25,6 +25,7 @@ engine: venv ## Have a container engine: the one in reach, else a private one; p
 	@$(ENGINE) && echo "DOCKER_HOST=$${DOCKER_HOST-}"
 
 engine-down: venv ## End the private engine with everything in it; images stay
+	@$(PY) -m tests.host.engines down
 	@$(PY) -m tests.host.engine down
 
 toolbox: venv ## Build the toolbox image where it is missing
@@ -47,6 +48,12 @@ test: lint vet targets ## Everything but what is slow: lint, types, data, tests 
 test-slow: targets ## The tests that `make test` leaves out: minutes, not seconds
 	@$(ENGINE) && $(PY) -m pytest -m slow $(ARGS)
 
+test-host: toolbox targets ## The verdicts that matter most on a stock Debian kernel (Yama, AppArmor), in a virtual machine
+	@$(ENGINE) && $(PY) -m tests.host.vm $(ARGS)
+
+test-host-full: toolbox targets ## There every tool, target, grant and setting: hours
+	@$(ENGINE) && $(PY) -m tests.host.vm --everything $(ARGS)
+
 demo: toolbox targets ## The main job, on a container without shell or debugger
 	@$(ENGINE) && $(PY) -m tests.host.demo
 
@@ -55,5 +62,5 @@ bench: venv targets ## A finished backtrace against what an expert types: ratios
 	@$(ENGINE) && $(VENV)/bin/debugrun toolbox build >/dev/null && $(PY) -m tests.bench
 
 clean: ## Remove the virtual environment, caches, and the private engine with its images
-	@if [ -x $(PY) ]; then $(PY) -m tests.host.engine forget; fi
+	@if [ -x $(PY) ]; then $(PY) -m tests.host.engine forget; $(PY) -m tests.host.vm --forget; fi
 	rm -rf $(VENV) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -198,11 +198,16 @@ class Bench:
     def outcome(self, work: Work, option: Option, place: Place | str, given: object) -> Outcome:
         """What is judged of a tool under `option`, and what becomes of it."""
         decision = self.decide(work)[1]
-        verdict, gates, _ = judge.judge(option, decision.mode, decision.facts)
+        verdict, gates = self.verdict(work, option)
         what = f"{work.tool} on {self.comm or decision.facts.container.name}, given {given}"
         works, said = (False, place) if isinstance(place, str) else self.run(place, work, option, what)
-        shut = tuple(gate for gate in gates if gate.verdict is not Verdict.OPEN)
-        return Outcome(what=what, verdict=verdict, gates=shut, works=works, said=said)
+        return Outcome(what=what, verdict=verdict, gates=gates, works=works, said=said)
+
+    def verdict(self, work: Work, option: Option) -> tuple[Verdict, tuple[Gate, ...]]:
+        """What is judged, and the gates that are not open."""
+        decision = self.decide(work)[1]
+        verdict, gates, _ = judge.judge(option, decision.mode, decision.facts)
+        return verdict, tuple(gate for gate in gates if gate.verdict is not Verdict.OPEN)
 
     def run(self, place: Place, work: Work, option: Option, what: str) -> tuple[bool, str]:
         """Whether the tool does its job and leaves a running target behind, and the end of what it said."""
@@ -211,16 +216,24 @@ class Bench:
         assert process is not None
         seconds = None if work.seconds is None else work.seconds * self.slowness
         step = dataclasses.replace(session.invocations(request, decision, option)[0], duration=seconds)
-        said, typed = self.folder / "said", self.folder / "typed"
-        typed.write_bytes(ask_for_memory(process) if work.memory else b"")
-        with said.open("wb") as output, typed.open("rb") as source, limit(what, PATIENCE * self.slowness):
-            result = attach.run(place, step, stdin=source.fileno(), stdout=output.fileno(), stderr=output.fileno())
-        text = said.read_bytes()
+        typed = ask_for_memory(process) if work.memory else b""
+        result, text = self.execute(place, work, step, typed, what)
         done = result.refuted is None and result.status == 0 and all(each in text for each in work.shows)
         stopped = is_stopped(process)
         if stopped:
             os.kill(process, signal.SIGCONT)
         return done and not stopped, f"{result}, stopped: {stopped}, {text[-1000:]!r}"
+
+    def execute(
+        self, place: Place, work: Work, step: attach.Invocation, typed: bytes, what: str
+    ) -> tuple[attach.Result, bytes]:
+        """Run a tool as people do, with `typed` on its standard input: how it ended, and its output."""
+        del work  # for who runs it otherwise
+        said, keys = self.folder / "said", self.folder / "typed"
+        keys.write_bytes(typed)
+        with said.open("wb") as output, keys.open("rb") as source, limit(what, PATIENCE * self.slowness):
+            result = attach.run(place, step, stdin=source.fileno(), stdout=output.fileno(), stderr=output.fileno())
+        return result, said.read_bytes()
 
 
 def ask_for_memory(process: int) -> bytes:
