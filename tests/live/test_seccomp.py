@@ -145,6 +145,7 @@ def tool_needs() -> dict[tuple[SyscallNeed, ...], str]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("lab", [HERE, *BESIDE], indirect=True)
 @pytest.mark.parametrize("cap_set", CAP_SETS)
 def test_the_profile_of_every_tool_does_what_we_say(lab: Lab, cap_set: str, tell: Callable[[str], None]) -> None:
     """Default and operator's own, widened for each tool; the profiles that stay as they are were held above."""

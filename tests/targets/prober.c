@@ -85,15 +85,20 @@ static int sleeps(pid_t pid)
     return state && state[2] == 'S';
 }
 
-/* The child's wait status, or -1 after killing it because it would not end. */
+/* The child's wait status, or -1 after killing it because it would not end. SIGCHLD is blocked. */
 static int reap(pid_t pid)
 {
-    struct timespec pause = {0, 200 * 1000};
+    struct timespec patience = {0, PATIENCE_MS * 1000 * 1000};
+    sigset_t ended;
+    sigemptyset(&ended);
+    sigaddset(&ended, SIGCHLD);
     int status;
-    for (int waited = 0; waited < PATIENCE_MS * 5 || (waited < 100 * PATIENCE_MS * 5 && !sleeps(pid)); waited++) {
+    for (int waited = 0; waited < 100; waited++) {
+        int timely = sigtimedwait(&ended, NULL, &patience) > 0;
         if (waitpid(pid, &status, WNOHANG) == pid)
             return status;
-        nanosleep(&pause, NULL);
+        if (!timely && sleeps(pid))
+            break;
     }
     kill(pid, SIGKILL);
     waitpid(pid, &status, 0);
@@ -127,6 +132,10 @@ int main(int count, char **words)
         return 2;
     }
     report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    sigset_t ended;
+    sigemptyset(&ended);
+    sigaddset(&ended, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &ended, NULL);
     static char buffer[1 << 20];
     setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
     for (int at = 2; at < count; at++) {
