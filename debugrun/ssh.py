@@ -76,13 +76,32 @@ class Destination:
         return shlex.join(["docker", *engine, "system", "dial-stdio"])
 
 
+class Socket(socket.socket):
+    """Our end of an ssh client's input and output. Its end is an orderly one only when the client ended so."""
+
+    client: Client | None = None
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """As a socket's. Raises SshError where ssh, or the docker client over there, ended with an error."""
+        data = super().recv(bufsize, flags)
+        if not data and self.client is not None and (said := self.client.failure()) is not None:
+            raise SshError(said)
+        return data
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Client:
     """One ssh client: its process, our end of its input and output, its error output."""
 
     process: subprocess.Popen[bytes]
-    socket: socket.socket
+    socket: Socket
     errors: IO[bytes]
+
+    def failure(self) -> str | None:
+        """Why it ended; None when it ended well, or has not."""
+        said = self.last_words()
+        status = self.process.returncode
+        return said or f"the ssh client ended with {status}" if status else None
 
     def last_words(self) -> str:
         """The last line that it wrote, once it has ended."""
@@ -119,15 +138,17 @@ class Login:
             first = not self._clients
             if first:
                 self._shared = _shared_socket(self._destination)
-            ours, theirs = socket.socketpair()
+            pair, theirs = socket.socketpair()
+            ours = Socket(fileno=pair.detach())
             errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by Client.end
             with theirs:
                 process = subprocess.Popen(
                     ["/bin/sh", "-c", UNTOUCHED, "sh", *self._argv(first=first)],
                     stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=errors,
                 )  # fmt: skip
-            self._clients.append(Client(process=process, socket=ours, errors=errors))
-            return self._clients[-1]
+            ours.client = Client(process=process, socket=ours, errors=errors)
+            self._clients.append(ours.client)
+            return ours.client
 
     def _argv(self, *, first: bool) -> list[str]:
         options = ["-T", "-o", "ConnectTimeout=30"]

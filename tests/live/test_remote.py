@@ -8,6 +8,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -94,15 +95,15 @@ def terminal(way: remote.Way, *words: str) -> Iterator[pexpect.spawn[str]]:
         child.close(force=True)
 
 
-def clients_of(way: remote.Way) -> list[str]:
-    """ssh clients that still run on the way's behalf."""
-    home = way.environment.get("HOME", "/nonexistent")
+def clients_of(way: remote.Way) -> list[int]:
+    """PIDs of ssh clients that still run on the way's behalf."""
+    home = way.environment.get("HOME", "/nonexistent").encode()
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            words = path.read_bytes().decode(errors="replace").replace("\0", " ")
-            if home in words and "dial-stdio" in words:
-                found.append(words)
+            words = path.read_bytes()
+            if home in words and b"dial-stdio" in words:
+                found.append(int(path.parent.name))
     return found
 
 
@@ -179,6 +180,25 @@ def test_a_client_that_is_killed_leaves_nothing(way: remote.Way, victim: Victim)
         client.kill()
     released(victim)
     nothing_left(way)
+
+
+@pytest.mark.slow
+def test_a_login_that_breaks_is_named_and_leaves_the_target_alone(ssh_way: remote.Way, victim: Victim) -> None:
+    commands = ["-ex", "break pause_100_ms if 0", "-ex", "continue"]
+    with subprocess.Popen(
+        [PROGRAM, "gdb", victim.name, "--", *commands],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, **ssh_way.environment},
+    ) as client:  # fmt: skip
+        victim.await_work(client, traced=True)
+        for pid in clients_of(ssh_way):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        _, said = client.communicate(timeout=60)
+    assert client.returncode == 125
+    assert b"broke the connection to gdb" in said
+    released(victim)
+    nothing_left(ssh_way)
 
 
 def test_one_login_carries_all(ssh_way: remote.Way, victim: Victim) -> None:
