@@ -1,8 +1,8 @@
 """An engine behind ssh: each connection is an ssh client that runs `docker system dial-stdio` over there.
 
 docker-py's own way needs paramiko even where the ssh client does the work, logs in anew for every request, and hands
-out two pipes. Here the client's input and output are one end of a socket pair, so that everything above sees an
-ordinary socket; and the first login carries those that follow (ssh_config(5) ControlMaster), unless the user has
+out two pipes. Here the client's input and output are the ends of two socket pairs, whose other ends make one socket for
+everything above; and the first login carries those that follow (ssh_config(5) ControlMaster), unless the user has
 configured that already.
 """
 
@@ -20,7 +20,7 @@ import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from platformdirs import user_cache_path
 from requests import PreparedRequest
@@ -30,6 +30,9 @@ from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.response import HTTPResponse
 
 from debugrun.errors import EngineError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 LONGEST_SOCKET_PATH = 107 - 17  # unix(7) sun_path, less what ssh appends while it makes the socket
 LAST_WORDS = 2.0  # seconds that a client has to say why it failed
@@ -77,9 +80,49 @@ class Destination:
 
 
 class Socket(socket.socket):
-    """Our end of an ssh client's input and output. Its end is an orderly one only when the client ended so."""
+    """Our end of an ssh client's output; what is sent goes to its input by `outgoing`.
+
+    Two connections, since a client that carries others keeps its input open when its own command has ended: on a
+    single one that end would never be seen. The end is an orderly one only when the client ended so.
+    """
 
     client: Client | None = None
+    outgoing: socket.socket
+
+    @classmethod
+    def pair(cls) -> tuple[Socket, socket.socket, socket.socket]:
+        """Our end, and the client's input and output."""
+        output, theirs_out = socket.socketpair()
+        theirs_in, outgoing = socket.socketpair()
+        ours = cls(fileno=output.detach())
+        ours.outgoing = outgoing
+        return ours, theirs_in, theirs_out
+
+    def settimeout(self, value: float | None, /) -> None:
+        """As a socket's, for both directions."""
+        super().settimeout(value)
+        self.outgoing.settimeout(value)
+
+    def send(self, data: ReadableBuffer, flags: int = 0, /) -> int:
+        """As a socket's."""
+        return self.outgoing.send(data, flags)
+
+    def sendall(self, data: ReadableBuffer, flags: int = 0, /) -> None:
+        """As a socket's."""
+        self.outgoing.sendall(data, flags)
+
+    def shutdown(self, how: int, /) -> None:
+        """As a socket's."""
+        if how != socket.SHUT_RD:
+            self.outgoing.shutdown(socket.SHUT_WR)
+        if how != socket.SHUT_WR:
+            super().shutdown(socket.SHUT_RD)
+
+    def close(self) -> None:
+        """As a socket's: in earnest once no file object of it is open."""
+        super().close()
+        if self.fileno() == -1:
+            self.outgoing.close()
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """As a socket's. Raises SshError where ssh, or the docker client over there, ended with an error."""
@@ -138,13 +181,12 @@ class Login:
             first = not self._clients
             if first:
                 self._shared = _shared_socket(self._destination)
-            pair, theirs = socket.socketpair()
-            ours = Socket(fileno=pair.detach())
+            ours, theirs_in, theirs_out = Socket.pair()
             errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by Client.end
-            with theirs:
+            with theirs_in, theirs_out:
                 process = subprocess.Popen(
                     ["/bin/sh", "-c", UNTOUCHED, "sh", *self._argv(first=first)],
-                    stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=errors,
+                    stdin=theirs_in.fileno(), stdout=theirs_out.fileno(), stderr=errors,
                 )  # fmt: skip
             ours.client = Client(process=process, socket=ours, errors=errors)
             self._clients.append(ours.client)

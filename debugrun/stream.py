@@ -42,7 +42,7 @@ class _Socket:
         self._socket = connection
         self._socket.settimeout(0)
         self.read_fd = connection.fileno()
-        self.write_fd: int | None = self.read_fd
+        self.write_fd: int | None = getattr(connection, "outgoing", connection).fileno()  # an ssh client's input
 
     def receive(self) -> bytes | None:
         try:
