@@ -83,7 +83,7 @@ def test_every_tool_has_a_way_on_a_good_host() -> None:
     found = cells(GOOD)
     assert found["gdb"] == ["nothing", "nothing", "SYS_PTRACE"]
     assert found["tcpdump"] == ["nothing", "NET_RAW by file", "nothing"]
-    assert found["bpftrace"][0] == "BPF PERFMON"
+    assert found["bpftrace"][0] == "BPF PERFMON SYS_PTRACE"
 
 
 def test_what_a_host_closes_is_named_with_what_would_open_it() -> None:
