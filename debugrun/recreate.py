@@ -151,7 +151,7 @@ def _prepare(engine: Engine, change: Change, first: str, stopping: list[bool]) -
     began = time.monotonic()
     engine.stop(record.original, timeout=restore.stop_timeout(change.before))
     stopping[0] = False
-    written = layer.written(engine, engine.inspect_container(record.original))
+    written = layer.written(engine, change.before)
     if written:
         image = layer.commit(engine, record.original, {LABEL_LAYER: record.original})
         stand_in = _create(engine, with_image(change.drawn, image), record.name, record)
