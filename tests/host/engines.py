@@ -43,7 +43,7 @@ MARKER = "DEBUGRUN_TEST_ENGINE"  # in the environment of each of an engine's pro
 LONGEST_SOCKET_PATH = 107  # unix(7): sun_path
 # Accounts of the engine's own /etc: who a rootless one runs as, and whose ids a remapped one takes.
 ACCOUNTS = {
-    "passwd": "engine:x:6001:6001::/run/engine/user:/bin/sh\ndockremap:x:6000:6000::/:/bin/false\n",
+    "passwd": "engine:x:6001:6001::/mnt/engine/user:/bin/sh\ndockremap:x:6000:6000::/:/bin/false\n",
     "group": "engine:x:6001:\ndockremap:x:6000:\n",
     "subuid": "engine:800000:65536\ndockremap:700000:65536\n",
     "subgid": "engine:800000:65536\ndockremap:700000:65536\n",
