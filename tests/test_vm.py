@@ -79,7 +79,6 @@ def test_a_job_that_takes_too_long_is_an_error(tmp_path: Path) -> None:
 def test_only_a_machine_that_never_began_is_started_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(machine, "program", lambda: None)
     monkeypatch.setattr(machine, "accelerate", lambda _: ("-accel", "tcg"))
     endings: list[Exception | int] = [HungError("hung"), 0]
 

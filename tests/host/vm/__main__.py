@@ -53,6 +53,7 @@ def main() -> None:
 
 def run(*, everything: bool, only: Sequence[str] = ()) -> Report:
     """Have image, disk and machine; run the suite there."""
+    machine.programs()
     client = docker.from_env(timeout=600).api
     toolbox.build(client, toolbox.recipe(tools.load(name) for name in catalog.names()), disk.say)
     images.build(client)

@@ -19,6 +19,7 @@ from tests.host.state import HostError, folder
 from tests.host.vm.disk import Disk, say
 
 QEMU = "qemu-system-x86_64"
+PROGRAMS = {QEMU: "qemu-system-x86", "mke2fs": "e2fsprogs"}  # and the Debian packages that bring them
 MEMORY = "3G"
 NICE = 10
 PROBE = 20.0  # seconds that a machine has to start a kernel by KVM: with it, two are enough
@@ -36,7 +37,6 @@ def run(disk: Disk, job: Mapping[str, bytes], take: Callable[[str], None], *, wi
 
     The exit status of `run`. A machine that hangs before its job's first line is started once more. Raises HostError.
     """
-    program()
     accelerator = accelerate(disk)
     say(f"starting the machine ({'KVM' if 'kvm' in accelerator else 'emulated: no usable KVM here'})")
     try:
@@ -46,20 +46,23 @@ def run(disk: Disk, job: Mapping[str, bytes], take: Callable[[str], None], *, wi
         return _boot(disk, accelerator, job, take, within)
 
 
-def program() -> None:
-    """Have QEMU, installed from the distribution when root may. Raises HostError."""
-    if shutil.which(QEMU):
+def programs() -> None:
+    """Have the programs that make and start a machine, installed by apt where root may. Raises HostError."""
+    os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    missing = sorted(package for program, package in PROGRAMS.items() if not shutil.which(program))
+    if not missing:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise HostError(f"{QEMU} is missing; try: sudo apt-get install qemu-system-x86")
-    say("installing the distribution's qemu-system-x86")
-    install = ["apt-get", "-qq", "install", "--yes", "--no-install-recommends", "qemu-system-x86"]
-    for command in (install, ["apt-get", "-qq", "update"], install):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        raise HostError(f"what makes a virtual machine is missing; try: sudo apt-get install {' '.join(missing)}")
+    say(f"installing {' and '.join(missing)}")
+    apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120"]
+    install = [*apt, "install", "--yes", "--no-install-recommends", *missing]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (install, [*apt, "update"], install):
         done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL, env=environment)
-        if shutil.which(QEMU):
+        if command is install and done.returncode == 0:
             return
-    raise HostError(f"qemu-system-x86 could not be installed: {done.stderr.decode(errors='replace').strip()[-300:]}")
+    raise HostError(f"{' '.join(missing)} could not be installed: {done.stderr.decode(errors='replace')[-300:]}")
 
 
 def accelerate(disk: Disk) -> tuple[str, ...]:
