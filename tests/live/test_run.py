@@ -17,13 +17,13 @@ import docker
 import pexpect
 import pytest
 
-from debugrun import catalog, creation, launcher, volume
+from debugrun import catalog, creation, gc, launcher, volume
 from debugrun.engine import connect
 from debugrun.launchreport import Decided
 from debugrun.runoptions import RunOptions
 from tests.conftest import Completed
 
-pytestmark = [pytest.mark.live, pytest.mark.usefixtures("toolbox", "targets", "clean")]
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("toolbox", "docker_compose_command", "clean")]
 
 PROGRAM = Path(sys.executable).with_name("debugrun")
 SUBJECT = {
@@ -98,10 +98,9 @@ def stack(run: Run, tool: str, image: str, *options: str) -> str:
 
 
 def test_addresses_are_the_same_in_every_run_when_asked_for_and_else_not(run: Run) -> None:
-    assert stack(run, "gdb", "debugrun-test/static", "--no-aslr") == stack(
-        run, "gdb", "debugrun-test/static", "--no-aslr"
-    )
-    assert stack(run, "gdb", "debugrun-test/static") != stack(run, "gdb", "debugrun-test/static")
+    fixed = {stack(run, "gdb", "debugrun-test/static", "--no-aslr") for _ in range(2)}
+    assert len(fixed) == 1
+    assert stack(run, "gdb", "debugrun-test/static") not in fixed
 
 
 @pytest.mark.slow
@@ -379,15 +378,13 @@ def output(client: docker.APIClient, decided: Decided) -> str:
         client.remove_container(container, force=True)
 
 
-def test_a_container_that_shall_stay_stays_and_is_no_leftover(
-    run: Run, engine: docker.APIClient, debugrun: Callable[..., Completed]
-) -> None:
+def test_a_container_that_shall_stay_stays_and_is_no_leftover(run: Run, engine: docker.APIClient) -> None:
     name = f"debugrun-run-{uuid.uuid4().hex[:8]}"
     run("strace", "debugrun-test/static", "--no-rm", "--name", name, does=("exit", "7"), status=7)
     try:
         assert engine.inspect_container(name)["State"]["ExitCode"] == 7
-        assert name not in debugrun("gc", status=0).stdout
-        engine.inspect_container(name)
+        with connect() as connection:
+            assert name not in {each.name for each in gc.leftovers(connection)}
     finally:
         engine.remove_container(name, force=True)
 
