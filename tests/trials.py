@@ -35,7 +35,8 @@ SIGNAL = "python import os; os.kill(gdb.selected_inferior().pid, 0); print('may 
 class Work:
     """What a tool is run with, how many seconds it is given, and what its output holds when it did its job.
 
-    `memory`: it is asked on its standard input for the first four bytes of the target's memory.
+    `memory`: it is asked on its standard input for the first four bytes of the target's memory. `tries`: how often in a
+    row it must work where it is judged not to, for the verdict to be wrong.
     """
 
     tool: str
@@ -43,13 +44,15 @@ class Work:
     mode: str | None = None
     seconds: float | None = None
     memory: bool = False
+    tries: int = 1
     shows: tuple[bytes, ...]
 
 
 GDB = Work(tool="gdb", args=("-batch", "-ex", "bt", "-ex", SIGNAL), shows=(b"#0 ", b"may signal"))
 STRACE = Work(tool="strace", seconds=0.25, shows=(b" attached", b"("))
 PERF = Work(tool="perf", mode="stat", seconds=0.2, shows=(b"seconds time elapsed",))
-GDBSERVER = Work(tool="gdbserver", seconds=0.4, memory=True, shows=(b"Attached; pid = ", b"$7f454c46#"))
+# Refused its signals, it waits for ever, unless by chance all threads stop of the attaching before it looks.
+GDBSERVER = Work(tool="gdbserver", seconds=0.4, memory=True, tries=4, shows=(b"Attached; pid = ", b"$7f454c46#"))
 LTRACE = Work(tool="ltrace", seconds=0.3, shows=(b"(",))
 PY_SPY = Work(tool="py-spy", shows=(b"Thread",))
 # One packet, and it ends: started as root it changes its uid, and without KILL nothing of ours may signal it then.
@@ -201,6 +204,9 @@ class Bench:
         verdict, gates = self.verdict(work, option)
         what = f"{work.tool} on {self.comm or decision.facts.container.name}, given {given}"
         works, said = (False, place) if isinstance(place, str) else self.run(place, work, option, what)
+        for _ in range(1, work.tries):
+            if works and verdict is Verdict.CLOSED and not isinstance(place, str):
+                works, said = self.run(place, work, option, what)
         return Outcome(what=what, verdict=verdict, gates=gates, works=works, said=said)
 
     def verdict(self, work: Work, option: Option) -> tuple[Verdict, tuple[Gate, ...]]:

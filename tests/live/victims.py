@@ -93,7 +93,8 @@ def released(victim: Victim, *, within: float = WITHIN, reaped: bool = True) -> 
     assert state["Running"], f"the target ended with {state['ExitCode']}"
     assert victim.tracer() == 0
     assert victim.sidecars() == []
-    assert not reaped or victim.zombies() == []
+    dead = victim.zombies() if reaped else []
+    assert dead == [], f"left to the target's PID 1: {dead}"
     time.sleep(0.3)  # a breakpoint that stayed would be hit by now
     assert victim.client.inspect_container(victim.id)["State"]["Running"]
     assert victim.state() in "SR"
