@@ -29,8 +29,9 @@ DEFAULT = tuple(sorted(inspection.DOCKER_DEFAULT))
 # What only a reader on the engine's machine can know.
 LOCAL_ONLY = {"engine": {"local", "capabilities"}, "container": {"memory_used"}, "images": {"target_holds_tool"}}
 LOCAL_ONLY["process"] = {"state"}  # it runs and sleeps meanwhile
-# What a scout sees less of: an exe link needs ptrace access, other PIDs than the main one are unknown on the host.
-UNSEEN = {"process": {"exe", "host_pid"}}
+# What a scout sees less of: an exe link needs ptrace access, other PIDs than the main one are unknown on the host, and
+# a container has a /sys of its own, without the host's mounts.
+UNSEEN = {"process": {"exe", "host_pid"}, "host": {"tracefs"}}
 KINDS = ["root", "u1000", "hard", "rootcap", "rootnocaps", "undump", "undump1000", "static", "musl", "owngdb"]
 SEVERAL = ["init", "shinit"]
 
