@@ -1,6 +1,7 @@
 # Needs python3 >= 3.11 and Linux. What else is missing is installed when root on a Debian, else named.
 PYTHON ?= python3
 ARGS ?=
+ENGINES ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -8,7 +9,7 @@ STAMP := $(VENV)/.complete
 # The engine in reach, else a private one; its address goes to what follows.
 ENGINE = host=$$($(PY) -m tests.host.engine up) && if [ -n "$$host" ]; then export DOCKER_HOST="$$host"; fi
 
-.PHONY: help venv engine engine-down toolbox targets lint vet test test-slow test-host test-host-full demo bench clean
+.PHONY: help venv engine engine-down toolbox targets lint vet test test-slow test-engines test-host test-host-full demo bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -47,6 +48,9 @@ test: lint vet targets ## Everything but what is slow: lint, types, data, tests 
 
 test-slow: targets ## The tests that `make test` leaves out: minutes, not seconds
 	@$(ENGINE) && $(PY) -m pytest -m slow $(ARGS)
+
+test-engines: toolbox targets ## The live tests on other engines, one after the other (ENGINES="docker-26.1 ..."; without: all ten)
+	@$(ENGINE) && $(PY) -m tests.host.matrix $(ENGINES) $(if $(ARGS),-- $(ARGS))
 
 test-host: toolbox targets ## The verdicts that matter most on a stock Debian kernel (Yama, AppArmor), in a virtual machine
 	@$(ENGINE) && $(PY) -m tests.host.vm $(ARGS)

@@ -1,4 +1,5 @@
-"""Timings as ratios: a finished backtrace by debugrun against what an expert types, in paired runs.
+"""Timings as ratios: a finished backtrace by debugrun against what an expert types, in paired runs; and how long a
+service is down while its container gets a grant, by the engine's events.
 
 Run by `make bench`; RUNS says how many. The baselines need the docker command line tool, the floor root and gdb.
 """
@@ -22,6 +23,7 @@ RUNS = 15
 BARE = "debugrun-test/app:latest"
 WITH_GDB = "debugrun-test/full:latest"
 TOOLBOX = "debugrun-toolbox:latest"
+SERVICE = "debugrun-bench-service"
 BACKTRACE = ("-batch", "-ex", "bt")
 GDB = ("gdb", "-p", "1", *BACKTRACE)
 PYTHON = sys.executable
@@ -43,9 +45,58 @@ def pair(name: str, ours: Sequence[str], theirs: Sequence[str], expect: str, run
     for argv in (ours, theirs):  # warm up
         seconds(argv, expect)
     pairs = [(seconds(ours, expect), seconds(theirs, expect)) for _ in range(runs)]
-    first, second = (statistics.median(column) * 1000 for column in zip(*pairs, strict=True))
-    ratio = statistics.median(a / b for a, b in pairs)
+    show(name, *zip(*pairs, strict=True))
+
+
+def show(name: str, ours: Sequence[float], theirs: Sequence[float]) -> None:
+    """One row."""
+    first, second = (statistics.median(column) * 1000 for column in (ours, theirs))
+    ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
     print(f"{name:<58} {first:7.0f} ms {second:7.0f} ms   {ratio:5.2f}")
+
+
+def pause(client: docker.DockerClient, began: float) -> float:
+    """Seconds between the end of the service and its new start, of what the engine has reported since `began`."""
+    filters = {"label": SERVICE, "event": ["die", "start"]}
+    told = client.api.events(since=int(began), until=int(time.time()) + 1, decode=True, filters=filters)
+    times = [(each["Action"], each["timeNano"]) for each in told if each["timeNano"] >= began * 1e9]
+    ends, starts = ([at for each, at in times if each == action] for action in ("die", "start"))
+    return float(max(starts) - min(ends)) / 1e9
+
+
+def pauses(runs: int) -> None:
+    """A service that ends at once when told to gets SYS_PTRACE, by us and by hand; then the way back, which is ours."""
+    client = docker.from_env()
+    words = ["--name", SERVICE, "--label", SERVICE, WITH_GDB, "tini", "/opt/app/worker", "undumpable"]
+    ours, back, theirs = [], [], []
+    try:
+        run(["docker", "run", "-d", *words])
+        for _ in range(runs):
+            began = time.time()
+            run([DEBUGRUN, "strace", SERVICE, "--name", "worker", "--via", "recreate", "--yes", "--duration", "1"])
+            ours.append(pause(client, began))
+            began = time.time()
+            run([DEBUGRUN, "restore", SERVICE])
+            back.append(pause(client, began))
+            began = time.time()
+            for line in (["docker", "stop", SERVICE], ["docker", "rm", SERVICE]):
+                run(line)
+            run(["docker", "run", "-d", "--cap-add", "SYS_PTRACE", *words])
+            theirs.append(pause(client, began))
+            run(["docker", "rm", "-f", SERVICE])
+            run(["docker", "run", "-d", *words])
+    finally:
+        run([DEBUGRUN, "restore", SERVICE], check=False)
+        run(["docker", "rm", "-f", SERVICE], check=False)
+    show("(d) down: recreate against docker stop, rm and run", ours, theirs)
+    show("    down: restore against docker stop, rm and run", back, theirs)
+
+
+def run(argv: Sequence[str], *, check: bool = True) -> None:
+    """Run a step that is not timed itself."""
+    done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    if check and done.returncode != 0:
+        raise SystemExit(f"{argv[0]} failed: {done.stdout}{done.stderr}")
 
 
 @contextlib.contextmanager
@@ -72,6 +123,7 @@ def main() -> None:
             here = ["docker", "exec", str(with_gdb.name), *GDB]
             same = [DEBUGRUN, "gdb", str(with_gdb.name), "--", *BACKTRACE]
             pair("(b) docker exec gdb -p 1, where the image holds gdb", same, here, "#0", runs)
+            pauses(max(3, runs // 3))
         else:
             print("no docker command line tool, so no (a) and (b); try: apt-get install docker.io (or docker-cli)")
         if os.geteuid() == 0 and shutil.which("gdb"):
