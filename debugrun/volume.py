@@ -10,13 +10,14 @@ from __future__ import annotations
 import time
 
 from debugrun.engine import Engine
-from debugrun.errors import EngineError, TargetError
+from debugrun.errors import EngineError
 
 LABEL = "debugrun.volume"  # of the volume: id of the toolbox image
 PREFIX = "debugrun-toolbox-"
 COMPLETE = ".complete"  # a file at the volume's root
 _HOME = "/usr"
-_SCRIPT = f"mkdir -p {_HOME}/scratch && : >{_HOME}/{COMPLETE}"
+# Of the mode that a tmpfs there needs: engines give a tmpfs that of the folder below it.
+_SCRIPT = f"mkdir -p -m 1777 {_HOME}/scratch && : >{_HOME}/{COMPLETE}"
 PATIENCE = 120.0  # seconds for another session to copy what we need too
 
 
@@ -33,28 +34,40 @@ def exists(engine: Engine, name: str) -> bool:
 
 
 def fill(engine: Engine, image_id: str) -> str:
-    """Copy the toolbox into its volume, unless somebody else is at it: then wait. The volume's name.
+    """Copy the toolbox into its volume; when somebody else is at it, in turn: nothing is left to copy then. Its name.
 
     The copying container's name is the lock. Raises EngineError.
     """
     name = name_of(image_id)
-    copier = f"{name}-copy"
-    try:
-        container = _create(engine, image_id, name, copier)
-    except EngineError as error:
-        if error.code != "engine-conflict":
-            raise
-        _await_end(engine, copier)
-        return name
+    container = _take_turn(engine, image_id, name)
     try:
         engine.start(container)
-        with engine.asking("wait for", copier):
+        with engine.asking("wait for", f"{name}-copy"):
             status = engine.client.wait(container)["StatusCode"]
         if status != 0:
             raise EngineError("no-volume", f"copying the toolbox ended with {status}", "debugrun toolbox build")
     finally:
         engine.remove(container, force=True)
     return name
+
+
+def _take_turn(engine: Engine, image_id: str, name: str) -> str:
+    """The container that copies, once its name is free; its id.
+
+    Only making it tells: an engine that copies into a volume has the name taken, and no such container to look at.
+    """
+    copier = f"{name}-copy"
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return _create(engine, image_id, name, copier)
+        except EngineError as error:
+            if error.code != "engine-conflict":
+                raise
+            if time.monotonic() > deadline:
+                message = f"another session copies the toolbox, and has not ended in {PATIENCE:.0f} s"
+                raise EngineError("volume-busy", message, f"docker rm -f {copier}") from error
+        time.sleep(0.2)
 
 
 def _create(engine: Engine, image_id: str, name: str, copier: str) -> str:
@@ -87,18 +100,6 @@ def renew(engine: Engine, image_id: str) -> str:
         if error.code != "engine-conflict":
             raise
     return fill(engine, image_id)
-
-
-def _await_end(engine: Engine, copier: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            engine.inspect_container(copier)
-        except TargetError:
-            return
-        time.sleep(0.2)
-    message = f"another session copies the toolbox, and has not ended in {PATIENCE:.0f} s"
-    raise EngineError("volume-busy", message, f"docker rm -f {copier}")
 
 
 def is_complete(engine: Engine, container: str, where: str) -> bool:
