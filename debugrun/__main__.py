@@ -7,7 +7,7 @@ import os
 import sys
 
 from debugrun import CEILING_VARIABLE, catalog, contexts
-from debugrun.errors import EXIT_INTERRUPT, DebugrunError
+from debugrun.errors import EXIT_FAILED, EXIT_INTERRUPT, DebugrunError
 
 
 def main() -> None:
@@ -25,6 +25,12 @@ def main() -> None:
     except BrokenPipeError:
         # The reader of our output went away: nothing to say, and nowhere to say it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception:  # noqa: BLE001 - a bug of ours: its status is not one of the tool's, and a report needs the rest
+        import traceback  # noqa: PLC0415 - never, one hopes
+
+        traceback.print_exc()
+        print("debugrun: this is a bug of debugrun's; please report the lines above", file=sys.stderr)
+        status = EXIT_FAILED
     # Everything is closed and cleaned up: the interpreter would only take its modules apart, for 25 ms.
     sys.stdout.flush()
     sys.stderr.flush()

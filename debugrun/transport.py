@@ -140,9 +140,10 @@ def translated(endpoint: Endpoint, doing: str, ref: str = "") -> Iterator[None]:
     from docker.errors import APIError, DockerException  # noqa: PLC0415 - loaded by client() already
     from requests.exceptions import HTTPError, RequestException  # noqa: PLC0415 - loaded by client() already
 
+    kinds: tuple[type[Exception], ...] = (DockerException, RequestException, OSError, *_paramikos())
     try:
         yield
-    except (DockerException, RequestException, OSError) as error:
+    except kinds as error:
         from debugrun import refusals  # noqa: PLC0415 - only errors need its texts
 
         if not isinstance(error, HTTPError):  # APIError is one
@@ -150,6 +151,12 @@ def translated(endpoint: Endpoint, doing: str, ref: str = "") -> Iterator[None]:
         text = str(error.explanation or error) if isinstance(error, APIError) else _message(error.response)
         status = 0 if error.response is None else error.response.status_code
         raise refusals.refused(status, text, str(endpoint), doing, ref) from error
+
+
+def _paramikos() -> tuple[type[Exception], ...]:
+    """What paramiko raises when a login breaks, where it is in use: none of it is an error of the system."""
+    paramiko = sys.modules.get("paramiko")
+    return () if paramiko is None else (EOFError, paramiko.SSHException)
 
 
 def _message(answer: Response) -> str:

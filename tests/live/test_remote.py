@@ -145,7 +145,7 @@ def test_a_terminal_with_its_size_its_ctrl_c_and_its_exit_status(way: remote.Way
         child.sendline("quit 7")
         child.expect(pexpect.EOF)
         child.wait()
-        assert child.exitstatus == 7
+        assert child.exitstatus == 7, child.before
     released(victim)
     nothing_left(way)
 
