@@ -11,6 +11,7 @@ import importlib.util
 import json
 import shutil
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -47,9 +48,9 @@ def client(base_url: str | None, *, timeout: float) -> tuple[Endpoint, APIClient
 
     Nothing is asked yet. Raises EngineError.
     """
-    if shutil.which("ssh") is not None:
-        _leave_paramiko_out()
-    from docker import APIClient  # noqa: PLC0415 - 130 ms: only when there is something to ask
+    if "docker" not in sys.modules:
+        _load_docker()
+    from docker import APIClient  # noqa: PLC0415 - only when there is something to ask
 
     endpoint, url, tls = _resolve(base_url)
     with translated(endpoint, "answer"):
@@ -61,13 +62,21 @@ def client(base_url: str | None, *, timeout: float) -> tuple[Endpoint, APIClient
         return endpoint, made
 
 
-def _leave_paramiko_out() -> None:
-    """Keep docker-py from importing paramiko, which it does wherever that is installed and which doubles its time.
+def _load_docker() -> None:
+    """Import docker-py (120 ms) without what it imports only because it happens to be installed.
 
-    A None in sys.modules is an import that fails (the Python reference, 5.3.1), and docker-py takes that.
+    That is paramiko, which doubles the time and is not needed where there is an ssh client, and what guesses character
+    sets for requests, of which the API has one. A None in sys.modules is an import that fails (the Python reference,
+    5.3.1), and both take that; requests says so.
     """
-    if "docker" not in sys.modules:
-        sys.modules["docker.transport.sshconn"] = None  # type: ignore[assignment]
+    guessers = [each for each in ("charset_normalizer", "chardet") if each not in sys.modules]
+    for each in [*guessers, *(["docker.transport.sshconn"] if shutil.which("ssh") is not None else [])]:
+        sys.modules[each] = None  # type: ignore[assignment]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Unable to find acceptable character detection")
+        importlib.import_module("docker")
+    for each in guessers:
+        del sys.modules[each]
 
 
 def _resolve(base_url: str | None) -> tuple[Endpoint, str | None, TLSConfig | None]:
