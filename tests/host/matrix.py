@@ -1,12 +1,14 @@
 """The live tests on other engines, one after the other: `python -m tests.host.matrix [ENGINE...] [-- ARGUMENTS]`.
 
 Without names: all. ARGUMENTS go to pytest. Images come from the engine in reach, where they were made; each engine is
-ended afterwards. The last lines count what passed on each; the status is 1 when anything failed.
+ended afterwards. The last lines count what passed on each, and are the rows of README's table of what tools take there;
+the status is 1 when anything failed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import docker
 
@@ -27,13 +30,14 @@ ENGINES = (
 )  # fmt: skip
 # What depends on the engine: who gives what, which facts it tells, how its streams and its containers end.
 TESTS = tuple(f"tests/live/test_{name}.py" for name in ("main_job", "judge", "attach", "lease", "observe", "verbs"))
+SHOWN = ("gdb", "strace", "perf", "py-spy", "tcpdump")  # tools of the table
 ANSWERS_WITHIN = 600  # seconds to take in all images
 CHUNK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """What came of the tests on one engine; `failed` are their names."""
+    """What came of the tests on one engine; `failed` are their names, `takes` what each tool takes of it."""
 
     engine: str
     version: str
@@ -41,6 +45,11 @@ class Run:
     skipped: int
     failed: tuple[str, ...]
     seconds: float
+    takes: tuple[str, ...]
+
+    def row(self) -> str:
+        """Of the table."""
+        return f"| {' | '.join((self.engine, *self.takes))} |"
 
     def __str__(self) -> str:
         text = f"{self.engine} ({self.version}): {self.passed} passed, {len(self.failed)} failed"
@@ -59,6 +68,7 @@ def run(name: str, arguments: Sequence[str]) -> Run:
         words = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", "-p", "no:cacheprovider"]
         chosen = arguments or ("-m", "not slow", *TESTS)
         subprocess.run([*words, *chosen], env={**os.environ, "DOCKER_HOST": host}, check=False)
+        takes = taken(host)
     cases = list(ET.parse(report).getroot().iter("testcase")) if report.exists() else []  # noqa: S314 - pytest's own
     report.unlink(missing_ok=True)
     skipped = sum(each.find("skipped") is not None for each in cases)
@@ -74,7 +84,17 @@ def run(name: str, arguments: Sequence[str]) -> Run:
         skipped=skipped,
         failed=failed if cases else ("pytest itself",),
         seconds=time.monotonic() - began,
+        takes=takes,
     )
+
+
+def taken(host: str) -> tuple[str, ...]:
+    """What each tool takes there beyond what the target has, for a target that is root, and for one that is not."""
+    doctor = [str(Path(sys.executable).with_name("debugrun")), "doctor", "--json"]
+    done = subprocess.run(doctor, env={**os.environ, "DOCKER_HOST": host}, check=False, capture_output=True)
+    rows = json.loads(done.stdout)["tools"]
+    cells = ((str(rows[tool][kind]["takes"]) for kind in ("root", "uid 1000")) for tool in SHOWN)
+    return tuple(" / ".join(dict.fromkeys(each)) for each in cells)
 
 
 @contextlib.contextmanager
@@ -130,6 +150,7 @@ def main() -> int:
         except HostError as error:
             sys.exit(f"matrix: {error}")
     print("\n" + "\n".join(map(str, done)))
+    print("\n" + "\n".join(each.row() for each in done))
     return int(any(each.failed for each in done))
 
 
