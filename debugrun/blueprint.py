@@ -59,6 +59,8 @@ def blueprint(  # noqa: PLR0913 - what the engine says of it
         "NetworkMode": linked.mode,
         "PortBindings": endpoints.pinned_ports(container),
     }
+    if links := items(host, "Links"):
+        host["Links"] = sorted(links, key=str)  # a map in moby (daemon/links.go), told in another order each time
     body = {**_config(container, image, linked), "HostConfig": host}
     if linked.at_create:
         body["NetworkingConfig"] = {"EndpointsConfig": dict(linked.at_create)}

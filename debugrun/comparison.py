@@ -118,6 +118,11 @@ def _endpoint(container: Json, name: str, found: Json) -> Json:
             plain.pop(given, None)
     for key in ("Aliases", "DNSNames"):
         plain[key] = [alias for alias in items(found, key) if alias not in endpoints.own_names(container)]
+    if not text(found, "NetworkID"):
+        # Not in use yet. Every start makes the DNS names anew, from the name and the aliases; until then a network
+        # connected to after create shows those of that moment, and one of the create none (updateNetworkConfig() in
+        # moby daemon/container_operations.go, measured on 28.5).
+        plain.pop("DNSNames")
     return plain
 
 

@@ -209,6 +209,13 @@ def test_the_blueprint_says_what_is_lost() -> None:
     assert "NetworkingConfig" not in made.body
 
 
+@pytest.mark.parametrize("links", [["/store:/web/a", "/store:/web/b"], ["/store:/web/b", "/store:/web/a"], [], None])
+def test_links_are_asked_for_in_one_order(links: list[str] | None) -> None:
+    """Inspect tells them in any."""
+    made = blueprint({"HostConfig": {"Links": links, "NetworkMode": "bridge"}}, {}, api=(1, 51))
+    assert host_of(made)["Links"] == (sorted(links) if links else links)
+
+
 @pytest.mark.parametrize("api", [(1, 41), (1, 51)])
 def test_labels_and_image_are_all_that_changes(api: tuple[int, int]) -> None:
     daemon = Daemon(api=api, images={"app:1": {"Id": "sha256:app", "Config": {"Cmd": ["x"], "Labels": {"a": "b"}}}})

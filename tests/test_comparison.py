@@ -74,6 +74,7 @@ def replaced(container: dict[str, Any], path: tuple[Any, ...], value: object) ->
         (("Mounts", 1, "Name"), "another", "Mounts"),
         (("NetworkSettings", "Ports", "80/tcp"), [], "NetworkSettings.Ports.80/tcp"),
         (("NetworkSettings", "Networks", "front", "Aliases"), ["x"], "NetworkSettings.Networks.front.Aliases"),
+        (("NetworkSettings", "Networks", "front", "DNSNames"), ["x"], "NetworkSettings.Networks.front.DNSNames"),
         (("NetworkSettings", "Networks", "front", "IPAddress"), "10.9.0.8", "NetworkSettings.Networks.front.IPAddress"),
         (("NetworkSettings", "Networks", "back"), {"NetworkID": "x"}, "NetworkSettings.Networks.back.NetworkID"),
         (("ResolvConfPath",), "/elsewhere", "ResolvConfPath"),
@@ -95,6 +96,16 @@ def test_what_must_differ_is_not_said(container: dict[str, Any]) -> None:
     front |= {"EndpointID": "z", "DNSNames": ["web", "b" * 12, other["Config"]["Hostname"]]}
     assert differences(container, other) == ()
     assert differences(container, {**other, "Config": {**other["Config"], "Image": "sha256:another"}}) != ()
+
+
+def test_names_that_a_start_makes_anew_are_not_compared_before_it(container: dict[str, Any]) -> None:
+    """28.5 shows them where a network was connected to after create, and not where create had it."""
+    before, after = copy.deepcopy(container), copy.deepcopy(container)
+    for each, names in ((before, ["web", "y"]), (after, None)):
+        each["NetworkSettings"]["Networks"]["front"] |= {"NetworkID": "", "Aliases": ["y"], "DNSNames": names}
+    assert differences(before, after) == ()
+    after["NetworkSettings"]["Networks"]["front"]["Aliases"] = None  # which they are made from
+    assert [each.path for each in differences(before, after)] == ["NetworkSettings.Networks.front.Aliases"]
 
 
 def test_every_exception_has_its_reason() -> None:

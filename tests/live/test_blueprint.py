@@ -24,7 +24,7 @@ from tests.configurations import IMAGES, requests
 from tests.daemon import Daemon, RefusedError, TakenError
 from tests.host import compose, engines, images
 from tests.host.state import HostError
-from tests.live.containers import ALONE, PROFILE, TOGETHER, Case, host, volume
+from tests.live.containers import ALONE, PROFILE, TOGETHER, Case, host, joined, volume
 from tests.live.recreated import EngineRefusal, World, busybox_of, commit, worlds
 
 pytestmark = pytest.mark.live
@@ -221,6 +221,26 @@ def test_a_network_that_it_was_disconnected_from_stays_away(world: World) -> Non
         assert any("disconnected" in each for each in plan.warnings)
         changed = {each.path for each in differences(before, after)}
         assert changed - {f"NetworkSettings.Networks.{world.names['back']}.MacAddress"} == {"HostConfig.NetworkMode"}
+    finally:
+        world.remove(name, f"{name}-new", f"{name}-old")
+
+
+def test_one_that_was_never_started_gets_its_names_when_it_is(world: World) -> None:
+    """What inspect says of them before tells nothing: it is not the same of the two."""
+    name, back = f"{world.prefix}-web", world.names["back"]
+    body = {**host(NetworkMode="@front"), **joined("@front", Aliases=["z"])}
+    try:
+        world.create(name, world.told({"Image": "@plain", **body}), ((back, {"Aliases": ["y"]}),))
+        plan = world.plan(world.inspect(name))
+        world.start(name)
+        before = world.inspect(name)
+        world.replace(name, plan, running=True)
+        after = world.inspect(name)
+        changed = {each.path for each in differences(before, after)}
+        assert changed <= {f"NetworkSettings.Networks.{back}.MacAddress"}  # made at the start, so not in the plan
+        for network, alias in ((world.names["front"], "z"), (back, "y")):
+            found = after["NetworkSettings"]["Networks"][network]
+            assert alias in (found.get("DNSNames") or found["Aliases"])  # DNSNames since API 1.44
     finally:
         world.remove(name, f"{name}-new", f"{name}-old")
 
