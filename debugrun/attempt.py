@@ -150,6 +150,7 @@ def capabilities(attempt: Attempt, engine: EngineFacts) -> tuple[str, ...]:
     moby oci/caps/utils.go TweakCapabilities(): ALL dropped starts from nothing, ALL added from everything that the
     engine knows; else the default set without the dropped ones. The client takes a capability that is both added and
     dropped for added (docker/cli opts/capabilities.go). From 23 on "everything" is what the daemon itself holds.
+    A privileged one gets everything, whatever else is said.
     """
     add, drop = set(attempt.cap_add), set(attempt.cap_drop)
     everything = set(CAPABILITIES)
@@ -157,6 +158,8 @@ def capabilities(attempt: Attempt, engine: EngineFacts) -> tuple[str, ...]:
         everything = set(CAPABILITIES[: _LAST_OF_DOCKER_20 + 1])
     elif engine.capabilities is not None:
         everything &= set(engine.capabilities)
+    if attempt.privileged:
+        return tuple(sorted(everything))
     if "ALL" in add:
         return tuple(sorted((everything - drop) | (add - {"ALL"})))
     if "ALL" in drop:

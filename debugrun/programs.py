@@ -97,7 +97,8 @@ def _seen(pid: int, names: Iterable[str], folders: Iterable[str]) -> Mapping[str
 def _in_image(pid: int, real: str) -> bool:
     """Whether a file of the container comes from its image: neither from a mount nor from what it wrote itself.
 
-    Told by the root's overlay (mountinfo, upperdir): False where that can't be seen.
+    Told by the root's overlay (mountinfo, upperdir), a path of the engine's own file system, which the process that
+    started the container sees: False where that can't be looked into.
     """
     mounts = {}
     for line in hostproc.text_of(f"{pid}/mountinfo").splitlines():
@@ -105,7 +106,11 @@ def _in_image(pid: int, real: str) -> bool:
         mounts[fields.split()[4]] = source
     over = max((point for point in mounts if real.startswith(point.rstrip("/") + "/")), key=len, default="")
     upper = re.search(r"\boverlay .*\bupperdir=([^,]+)", mounts.get("/", ""))
-    return over == "/" and upper is not None and Path(upper[1]).is_dir() and not os.path.lexists(upper[1] + real)
+    starter = re.search(r"(?m)^PPid:\s*(\d+)$", hostproc.text_of(f"{pid}/status"))
+    if over != "/" or upper is None or starter is None:
+        return False
+    written = Path(f"{hostproc.PROC}/{starter[1]}/root{upper[1]}")
+    return written.is_dir() and not os.path.lexists(f"{written}{real}")
 
 
 def _leads_to(root: int, path: str) -> str | None:
