@@ -71,7 +71,21 @@ def victims(
         pid = client.inspect_container(made["Id"])["State"]["Pid"]
         yield Victim(client=client, id=made["Id"], name=name, pid=pid, image=image)
     finally:
-        client.remove_container(made["Id"], force=True)
+        remove(client, made["Id"])
+
+
+def remove(client: docker.APIClient, container: str) -> None:
+    """Remove a target; Podman does not while a sidecar that it is still removing has joined it."""
+    deadline = time.monotonic() + WITHIN
+    while True:
+        try:
+            client.remove_container(container, force=True)
+        except docker.errors.APIError as error:
+            if "dependent containers" not in str(error) or time.monotonic() > deadline:
+                raise
+        else:
+            return
+        time.sleep(0.2)
 
 
 @contextlib.contextmanager
