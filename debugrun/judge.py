@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 
 from debugrun import emulation, kernel, labels, sandbox, seccomp
+from debugrun.actor import Actor
 from debugrun.facts import ContainerFacts, EngineFacts, Facts
 from debugrun.grants import Gate, Layer, Option, Placement, Verdict
 from debugrun.tools import Mode, Need
@@ -47,7 +48,7 @@ def ask(need: Need, option: Option, facts: Facts) -> tuple[Gate, ...]:
     )
 
 
-def actor(option: Option, facts: Facts) -> kernel.Actor:
+def actor(option: Option, facts: Facts) -> Actor:
     """The tool's process under `option`.
 
     Docker gives a non-root process no effective capability (it sets no ambient ones) unless the binary carries
@@ -62,7 +63,7 @@ def actor(option: Option, facts: Facts) -> kernel.Actor:
         capabilities = frozenset(option.cap_add)
     else:
         capabilities = frozenset()
-    return kernel.Actor(
+    return Actor(
         uid=uid,
         gid=gid,
         capabilities=capabilities,

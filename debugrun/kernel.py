@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from debugrun import labels
+from debugrun.actor import Actor
 from debugrun.facts import Facts, ProcessFacts
 from debugrun.grants import Gate, Layer, Verdict
 from debugrun.labels import Answer
@@ -21,6 +22,7 @@ TRACING = "/sys/kernel/tracing"
 CAPABILITIES: dict[str, tuple[str, ...]] = {
     "ptrace-attach": ("SYS_PTRACE",),
     "ptrace-read": ("SYS_PTRACE",),
+    "ptrace-access": ("SYS_PTRACE",),
     "proc-mem-read": ("DAC_READ_SEARCH", "DAC_OVERRIDE"),
     "proc-mem-write": ("DAC_OVERRIDE",),
     "signal": ("KILL",),
@@ -41,28 +43,6 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
     "root": (),
     "syscall": (),
 }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Actor:
-    """The tool's process: its ids and the capabilities that are effective (and permitted) in it.
-
-    `privileged` stands for every capability there is. `label` is its AppArmor label; None where AppArmor is not
-    in use. `selinux` is "own" (the target's label), "container" (one for itself alone) or "unconfined"; None where
-    SELinux is not in use. `mounts` are paths of the engine's host that it sees.
-    """
-
-    uid: int
-    gid: int
-    capabilities: frozenset[str]
-    privileged: bool = False
-    label: str | None = None
-    selinux: str | None = None
-    mounts: tuple[str, ...] = ()
-
-    def has(self, capability: str) -> bool:
-        """Whether the capability is effective."""
-        return self.privileged or capability in self.capabilities
 
 
 def ask(gate: str, actor: Actor, facts: Facts, *, need: str) -> tuple[Gate, ...]:
@@ -137,6 +117,16 @@ def _ptrace_attach(actor: Actor, facts: Facts) -> list[Answer]:
 def _ptrace_read(actor: Actor, facts: Facts) -> list[Answer]:
     """PTRACE_MODE_READ: Yama does not look at it (yama_ptrace_access_check: mode & PTRACE_MODE_ATTACH only)."""
     return _ptrace_access(actor, facts.process) + _security_modules(actor, facts)
+
+
+def _ptrace_access_real(actor: Actor, facts: Facts) -> list[Answer]:
+    """access(2) asks with the real uid, and with no capability unless that is root: fs/open.c access_override_creds().
+
+    That is why a capability of a user's, by file or ambient, opens a link in /proc/PID and not the question about it.
+    """
+    if actor.uid != 0:
+        actor = replace(actor, capabilities=frozenset(), privileged=False)
+    return _ptrace_read(actor, facts)
 
 
 def _proc_owner(process: ProcessFacts) -> int | None:
@@ -326,6 +316,7 @@ def _nothing(actor: Actor, facts: Facts) -> list[Answer]:  # noqa: ARG001 - rule
 _RULES: dict[str, Callable[[Actor, Facts], list[Answer]]] = {
     "ptrace-attach": _ptrace_attach,
     "ptrace-read": _ptrace_read,
+    "ptrace-access": _ptrace_access_real,
     "proc-mem-read": _proc_file("mem", ("DAC_READ_SEARCH", "DAC_OVERRIDE")),
     "proc-mem-write": _proc_file("mem", ("DAC_OVERRIDE",)),
     "signal": _signal,

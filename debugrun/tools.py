@@ -24,6 +24,7 @@ GATES = frozenset(
     {
         "ptrace-attach",  # PTRACE_MODE_ATTACH on the target
         "ptrace-read",  # PTRACE_MODE_READ on the target: /proc/PID/{exe,maps,root}
+        "ptrace-access",  # access(2) of /proc/PID/exe: by the real uid
         "proc-mem-read",  # open /proc/PID/{mem,auxv,environ} for reading
         "proc-mem-write",  # open /proc/PID/mem read-write
         "signal",  # kill(2) the target
@@ -48,8 +49,7 @@ GATES = frozenset(
 PLACEHOLDERS = frozenset({"{pid}", "{args}", "{gdb-symbols}", "{perf-symbols}", "{lldb-attach}", "{delve-attach}"})
 LAUNCH_PLACEHOLDERS = frozenset({"{program}", "{args}", "{aslr}", "{environment}", "{scratch}"})
 MOUNTS = ("/sys/kernel/tracing",)  # of the engine's host, into the sidecar, at the same path, read-only
-# CONT is for a tool that ends at the end of its input but looks at that only when its target does something: the
-# target gets it, to which it means nothing while it runs.
+# CONT goes to the target, which ignores it: for a tool that looks at its input only when the target does something.
 STOP_SIGNALS = ("CONT", "HUP", "INT", "QUIT", "TERM")
 CALL = re.compile(r"[a-z_][a-z0-9_]*(\((0x[0-9a-f]+|[0-9]+)\))?")
 NAME = re.compile(r"[a-z][a-z0-9_.-]*")

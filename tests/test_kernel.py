@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from debugrun import kernel
+from debugrun.actor import Actor
 from debugrun.facts import Facts
 from debugrun.grants import Verdict
 from debugrun.judge import combine
-from debugrun.kernel import Actor
 from tests.cases import DOCKER_DEFAULT, PLAIN, vary
 
 NAMES = sorted({*DOCKER_DEFAULT, "SYS_PTRACE", "PERFMON", "SYS_ADMIN", "NET_ADMIN", "DAC_READ_SEARCH"})
@@ -198,3 +198,13 @@ def test_a_jvm_answers_its_own_uid_only(uid: int, capabilities: set[str], expect
 def test_no_grant_mounts_tracefs() -> None:
     everything = Actor(uid=0, gid=0, capabilities=frozenset(), privileged=True)
     assert verdict("tracefs", everything, PLAIN) is Verdict.CLOSED
+
+
+def test_access_is_asked_by_the_real_uid_with_no_capability_unless_that_is_root() -> None:
+    """access(2): measured with ltrace, whose user had SYS_PTRACE as an ambient capability."""
+    process = dataclasses.replace(PLAIN.process, dumpable=False, uids=(1000,) * 4, gids=(1000,) * 4, permitted=())
+    target = dataclasses.replace(PLAIN, process=process)
+    user = Actor(uid=1000, gid=1000, capabilities=frozenset({"SYS_PTRACE"}))
+    root = dataclasses.replace(user, uid=0, gid=0)
+    said = [combine(kernel.ask("ptrace-access", actor, target, need="x")) for actor in (user, root)]
+    assert said == [Verdict.CLOSED, Verdict.OPEN]
