@@ -75,8 +75,13 @@ def victims(
 
 
 def remove(client: docker.APIClient, container: str) -> None:
-    """Remove a target; Podman does not while a sidecar that it is still removing has joined it."""
+    """Remove a target; Podman does not while a sidecar that it is still removing has joined it.
+
+    Killed first: Podman's removal would wait ten seconds for a main process that ignores TERM.
+    """
     deadline = time.monotonic() + WITHIN
+    with contextlib.suppress(docker.errors.APIError):
+        client.kill(container)
     while True:
         try:
             client.remove_container(container, force=True)
