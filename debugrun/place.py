@@ -29,8 +29,8 @@ shift 2
 exec "$0" -c "$starter" debugrun "$@"
 """
 
-# Outlives the tool until tini has no other child, which takes a helper some milliseconds. Says nothing itself: shells
-# report a signal that killed their child.
+# Outlives the tool until tini has no other child, which takes a helper some milliseconds. That `read` fails, since no
+# newline ends the file. Says nothing itself: shells report a signal that killed their child.
 REAPER = """\
 starter=$1
 shift
@@ -39,7 +39,10 @@ exec 9>&2 2>/dev/null
 (exec 2>&9 9>&- && exec "$0" -c "$starter" debugrun "$@")
 status=$?
 tries=0
-while [ $tries -lt 20000 ] && read -r children <"/proc/$PPID/task/$PPID/children" && [ "$children" != $$ ]; do
+while [ $tries -lt 20000 ]; do
+    children=
+    read -r children <"/proc/$PPID/task/$PPID/children"
+    [ "${children:-$$}" = $$ ] && break
     tries=$((tries + 1))
 done
 exit $status

@@ -183,6 +183,13 @@ def test_nothing_is_written_into_a_target(engine: docker.APIClient, connection: 
         assert engine.diff(target.id) == before
 
 
+def test_what_a_tool_orphans_does_not_stay_with_the_target(connection: Engine, victim: Victim, toolbox: str) -> None:
+    """As gdb and gdbserver do with a helper; the victim's PID 1 reaps nobody."""
+    with made(connection, victim, Placement.SIDECAR, toolbox) as spot:
+        assert relayed(spot, "busybox usleep 100000 </dev/null >/dev/null 2>&1 & exit 3")[0].status == 3
+    released(victim)
+
+
 def test_a_place_without_a_shell_has_no_lease(engine: docker.APIClient, connection: Engine) -> None:
     option = Option(placement=Placement.HERE, grant=Grant.NONE, user="0:0", verdict=Verdict.OPEN, gates=())
     with victims(engine) as target:
