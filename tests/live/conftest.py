@@ -44,22 +44,32 @@ class Thread:
     tracer: int
 
 
-def threads(container: str) -> list[Thread]:
-    """All threads of all processes in the container's cgroup, and of their children: an orphan of a sidecar's is one.
+def threads(main: int) -> list[Thread]:
+    """All threads of the processes in the PID namespace of `main`, and of their children: an orphan's may be one.
 
+    `main` is the container's own process by the host; its cgroup says less, since rootless engines may make none.
     Empty: they cannot be seen from here.
     """
     own: dict[str, list[Thread]] = {}
     others: dict[str, list[Thread]] = {}
+    namespace = pid_namespace(Path(f"/proc/{main}"))
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             statuses = [path.read_text() for path in process.glob("task/*/status")]
-            if container in (process / "cgroup").read_text():
+            if pid_namespace(process) == namespace:
                 own[process.name] = [thread(text) for text in statuses]
             else:
                 parent = re.search(r"^PPid:\s*(\d+)$", statuses[0], re.MULTILINE) if statuses else None
                 others.setdefault(parent[1] if parent else "", []).extend(thread(text) for text in statuses)
     return [each for pid, mine in own.items() for each in [*mine, *others.get(pid, [])]]
+
+
+def pid_namespace(process: Path) -> str:
+    """Its name; "" of one that has ended: its parent tells whose it was."""
+    try:
+        return str((process / "ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 def thread(text: str) -> Thread:
@@ -93,7 +103,7 @@ def remains(engine: docker.APIClient, container: str) -> list[str]:
     """What still shows that the container was looked at: sidecars of ours, threads stopped, traced or dead."""
     ours = engine.containers(all=True, filters={"label": "debugrun.session"})
     sidecars = [str(each["Names"]) for each in ours if container in {target_of(each), pid_mode(engine, each["Id"])}]
-    seen = threads(container)
+    seen = threads(engine.inspect_container(container)["State"]["Pid"])
     assert seen, "the target's /proc is not readable from here: run the tests on the engine's own host, as root"
     hurt = [
         f"{each.name}: {each.state}, traced by {each.tracer}" for each in seen if each.tracer or each.state in "TtZX"

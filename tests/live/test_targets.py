@@ -61,15 +61,19 @@ def test_no_shell_and_no_debugger_within(name: str, engine: docker.APIClient, ta
 
 def test_the_worker_has_its_threads_and_ticks(engine: docker.APIClient, target: Callable[[str], str]) -> None:
     container = target("root")
-    assert sorted(thread.name for thread in threads(container)) == ["alpha", "beta", "worker"]
+    assert sorted(thread.name for thread in threads(main(engine, container))) == ["alpha", "beta", "worker"]
     before = engine.logs(container, tail=1)
     time.sleep(0.5)
     assert engine.logs(container, tail=1) != before
 
 
-def test_several_processes(target: Callable[[str], str]) -> None:
+def main(engine: docker.APIClient, container: str) -> int:
+    return int(engine.inspect_container(container)["State"]["Pid"])
+
+
+def test_several_processes(engine: docker.APIClient, target: Callable[[str], str]) -> None:
     def names(service: str) -> set[str]:
-        return {thread.name for thread in threads(target(service))} - {"alpha", "beta"}
+        return {thread.name for thread in threads(main(engine, target(service)))} - {"alpha", "beta"}
 
     assert names("many") == {"supervisor", "web", "queue", "cron"}
     assert names("init") == {"tini", "worker"}
