@@ -118,5 +118,7 @@ def target_of(listed: Mapping[str, Mapping[str, str]]) -> str:
 def pid_mode(engine: docker.APIClient, container: str) -> str:
     try:
         return str(engine.inspect_container(container)["HostConfig"]["PidMode"]).removeprefix("container:")
-    except docker.errors.NotFound:
+    except docker.errors.APIError as error:  # Podman says 500 of one that it is removing
+        if "no such container" not in str(error).lower():
+            raise
         return ""
