@@ -77,8 +77,9 @@ def _read(pid: int, path: str) -> str | None:
 def handed_over(engine: Engine, text: str | None, *, local: bool | None) -> Iterator[str | None]:
     """What stands for a profile in the API's `seccomp=`, while a container is created: the text, or a file's path.
 
-    The file has mode 0600 and is gone afterwards: Podman reads it when it creates the container. `local` says whether
-    the engine is on this machine. Raises EngineError: Podman on another one.
+    The file has mode 0600 and is gone afterwards: Podman reads it when it creates the container. It belongs to the user
+    that Podman runs as, where root asks somebody's rootless one. `local` says whether the engine is on this machine.
+    Raises EngineError: Podman on another one.
     """
     if text is None or inspection.engine_facts(engine.version(), {}).name != "podman":
         yield text
@@ -94,6 +95,8 @@ def handed_over(engine: Engine, text: str | None, *, local: bool | None) -> Iter
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
+            if os.geteuid() == 0 and (socket := engine.endpoint.socket):
+                os.fchown(file.fileno(), socket.stat().st_uid, -1)
         yield path
     finally:
         Path(path).unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from debugrun import contexts
@@ -36,6 +37,11 @@ class Endpoint:
 
     def __str__(self) -> str:
         return f"the engine at {self.url} ({self.origin})"
+
+    @property
+    def socket(self) -> Path | None:
+        """The socket on this machine, where it is one."""
+        return Path(self.url.removeprefix("unix://")) if self.url.startswith("unix://") else None
 
     @property
     def login(self) -> bool:
