@@ -16,7 +16,9 @@ import docker
 from docker.errors import APIError, NotFound
 
 from debugrun.blueprint import Blueprint, blueprint
+from debugrun.stream import Frames, Stream
 
+ANSWERS_WITHIN = 60.0  # seconds between two pieces of a command's output
 Json = dict[str, Any]
 
 
@@ -134,7 +136,14 @@ class World:
     def run(self, name: str, command: list[str]) -> str:
         """A command in a container, as root: what it said."""
         made = self.client.exec_create(name, command, user="0")
-        return bytes(self.client.exec_start(made["Id"])).decode()
+        said, frames = b"", Frames()
+        with contextlib.closing(Stream(self.client.exec_start(made["Id"], socket=True))) as stream:
+            while stream.wait(ANSWERS_WITHIN):  # an engine may never end the connection when the container dies
+                data = stream.receive()
+                if data == b"":
+                    return said.decode()
+                said += b"".join(part for _, part in frames.feed(data or b""))
+        raise AssertionError(f"{command[0]} in {name} did not end: {said!r}")
 
     def look(self, container: Json) -> list[str]:
         """What it is like inside, line by line; the volumes' content too."""
