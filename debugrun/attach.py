@@ -23,6 +23,7 @@ HOLD_BYTES = 64 * 1024  # output that is held back at most while an option is on
 HOLD_SECONDS = 1.5  # and for how long after its first byte
 TWICE = 2.0  # seconds between two Ctrl-C that mean it
 SETTLES = 2.0  # seconds in which the engine notices that a container ended, after its processes have
+ENDS_TOGETHER = 0.5  # seconds between two ends of which one caused the other, as the engine tells them
 KILLED = 128 + signal.SIGKILL
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -199,15 +200,18 @@ def ending(place: Place, running: Running, tool: str) -> int:
         message = f"somebody stopped the sidecar; {tool} was told to let go of {place.target.name}"
         raise EngineError("sidecar-stopped", message, "the target runs on; start again")
     if status is None or status == KILLED:
-        deadline = time.monotonic() + SETTLES
-        while time.monotonic() < deadline:
+        began = time.monotonic()
+        alive = True
+        while (now := time.monotonic()) < began + SETTLES:
+            # The target first: with its PID 1 the sidecar's processes end, and the engine may notice that before.
             if not _runs(place, place.target.id):
                 message = f"container {place.target.name} ended while {tool} was at it"
                 raise TargetError("target-ended", message, f"docker logs {place.target.name}")
-            if not _runs(place, place.container):
-                break
+            if alive and not _runs(place, place.container):
+                alive = False
+                began = min(began, now + ENDS_TOGETHER - SETTLES)
             time.sleep(0.1)
-        if status is None or time.monotonic() < deadline:
+        if status is None or not alive:
             message = f"the sidecar was killed while {tool} was at {place.target.name}"
             raise EngineError("sidecar-killed", message, f"does it still run? docker inspect {place.target.name}")
     return status

@@ -22,7 +22,7 @@ import pytest
 
 from debugrun import attach, session, tools
 from debugrun.engine import Engine, connect
-from debugrun.errors import TargetError
+from debugrun.errors import DebugrunError
 from debugrun.facts import Facts
 from debugrun.grants import Option, Placement, Verdict
 from debugrun.place import Place
@@ -309,7 +309,7 @@ def tried(bench: Bench, work: Work, option: Option, given: object) -> Outcome:
         with bench.placed(option, work) as place:
             outcome = bench.outcome(work, option, place, given)
         harmed = harm(bench, work)
-    except (trials.StuckError, TargetError) as error:
+    except (trials.StuckError, DebugrunError) as error:
         verdict, gates = bench.verdict(work, option)
         outcome = Outcome(what=f"{work.tool}, given {given}", verdict=verdict, gates=gates, works=False, said="")
         harmed = str(error)
