@@ -200,16 +200,16 @@ def ending(place: Place, running: Running, tool: str) -> int:
         message = f"somebody stopped the sidecar; {tool} was told to let go of {place.target.name}"
         raise EngineError("sidecar-stopped", message, "the target runs on; start again")
     if status is None or status == KILLED:
-        began = time.monotonic()
+        deadline = time.monotonic() + SETTLES
         alive = True
-        while (now := time.monotonic()) < began + SETTLES:
+        while (now := time.monotonic()) < deadline:
             # The target first: with its PID 1 the sidecar's processes end, and the engine may notice that before.
             if not _runs(place, place.target.id):
                 message = f"container {place.target.name} ended while {tool} was at it"
                 raise TargetError("target-ended", message, f"docker logs {place.target.name}")
             if alive and not _runs(place, place.container):
                 alive = False
-                began = min(began, now + ENDS_TOGETHER - SETTLES)
+                deadline = min(deadline, now + ENDS_TOGETHER)
             time.sleep(0.1)
         if status is None or not alive:
             message = f"the sidecar was killed while {tool} was at {place.target.name}"
