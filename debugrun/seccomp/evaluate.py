@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from debugrun.seccomp.calls import ARCHES, X32_BIT, Arch, calls, identify
@@ -44,7 +44,7 @@ class Resolved:
     `rules` keep their position in the profile; `architectures` are SCMP_ARCH_* names, the native one first.
     """
 
-    rules: tuple[tuple[int, Rule], ...]
+    rules: tuple[tuple[int, Rule], ...] = field(hash=False)  # as Profile's
     architectures: tuple[str, ...]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 ALLOW = "SCMP_ACT_ALLOW"
 ERRNO = "SCMP_ACT_ERRNO"
@@ -118,13 +118,14 @@ class Profile:
     """A profile as written: Docker's or Podman's form, or the resolved form of an OCI runtime spec.
 
     `arch_map` (Docker, Podman) and `architectures` (OCI) exclude each other: (architecture, its sub-architectures).
+    Its hash leaves the hundreds of `rules` out: profiles are the keys of caches, and few are in use.
     """
 
     default_action: str
     default_errno: int | None = None
     architectures: tuple[str, ...] = ()
     arch_map: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[Rule, ...] = field(default=(), hash=False)
     flags: tuple[str, ...] = ()
     listener_path: str = ""
     listener_metadata: str = ""
