@@ -63,8 +63,7 @@ def client(base_url: str | None, *, timeout: float) -> tuple[Endpoint, APIClient
         if url is not None and url.startswith("ssh://"):
             return endpoint, _over_ssh(url, timeout)
         made = APIClient(url, version=FLOOR, timeout=int(timeout), tls=tls or False)
-        if isinstance(made.verify, str):
-            _trust_its_own_authority(made)
+        _leave_the_webs_settings(made)
         return endpoint, made
 
 
@@ -113,10 +112,10 @@ def _tls(context: contexts.Context) -> TLSConfig:
     return TLSConfig(client_cert=own, ca_cert=ca, verify=not context.skip_verify)
 
 
-def _trust_its_own_authority(client: APIClient) -> None:
-    """Keep REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE, which are about the web, from replacing the engine's own CA.
+def _leave_the_webs_settings(client: APIClient) -> None:
+    """Take only the proxy from the environment, and once: requests would read all of it again for each request.
 
-    requests takes them, and passwords from ~/.netrc, from an environment that it trusts; of that the proxy remains.
+    REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE would replace the engine's own authority, ~/.netrc would give it passwords.
     """
     from requests.utils import get_environ_proxies  # noqa: PLC0415 - loaded by client() already
 
