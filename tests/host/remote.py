@@ -207,14 +207,23 @@ def _accepting(server: socket.socket, serve: Callable[[socket.socket], None]) ->
     threading.Thread(target=accept, daemon=True).start()
 
 
-def forward(client: socket.socket, socket_path: str) -> None:
-    """Copy both ways until both have ended; one that ends early ends that way only."""
+def forward(client: ssl.SSLSocket, socket_path: str) -> None:
+    """Copy both ways until both have ended; one that ends early ends that way only.
+
+    In one thread: a TLS connection must not be read in one and written in another, and Python's sockets do not see to
+    that (before 3.13 such a connection breaks, now and then).
+    """
     with socket.socket(socket.AF_UNIX) as engine:
         engine.connect(socket_path)
-        back = threading.Thread(target=_copy, args=(engine, client), daemon=True)
-        back.start()
-        _copy(client, engine)
-        back.join()
+        sinks: dict[socket.socket, socket.socket] = {client: engine, engine: client}
+        while sinks:
+            # What TLS has decrypted already no poll tells.
+            decrypted = client in sinks and client.pending() > 0
+            for source in [client] if decrypted else select.select(list(sinks), [], [])[0]:
+                if data := source.recv(CHUNK):
+                    sinks[source].sendall(data)
+                else:
+                    socket.socket.shutdown(sinks.pop(source), socket.SHUT_WR)
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:
