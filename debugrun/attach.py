@@ -25,6 +25,7 @@ TWICE = 2.0  # seconds between two Ctrl-C that mean it
 SETTLES = 2.0  # seconds in which the engine notices that a container ended, after its processes have
 ENDS_TOGETHER = 0.5  # seconds between two ends of which one caused the other, as the engine tells them
 KILLED = 128 + signal.SIGKILL
+STREAM_BROKE = 126  # what the engine says of an exec whose streams broke, too: moby daemon/exec.go ContainerExecStart
 INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -193,21 +194,24 @@ def ending(place: Place, running: Running, tool: str) -> int:
     """The exit status of a tool that has ended by itself; raises DebugrunError with the cause when it has not."""
     status = running.status()
     said = place.lease.said() if place.lease is not None else frozenset()
+    cut_off = place.lease is not None and place.lease.over and not said & {"gone", "stopped"}
     if "gone" in said:
         message = f"{tool} was told to let go of {place.target.name}: nothing was heard of us for {SILENCE} s"
         raise EngineError("lease-expired", message, "the target runs on; start again")
     if "stopped" in said:
         message = f"somebody stopped the sidecar; {tool} was told to let go of {place.target.name}"
         raise EngineError("sidecar-stopped", message, "the target runs on; start again")
+    if status == STREAM_BROKE and cut_off:
+        raise lost(place, tool, "its streams ended")
     if status is None or status == KILLED:
         deadline = time.monotonic() + SETTLES
         alive = True
         while (now := time.monotonic()) < deadline:
             # The target first: with its PID 1 the sidecar's processes end, and the engine may notice that before.
-            if not _runs(place, place.target.id):
+            if not _runs(place, place.target.id, tool):
                 message = f"container {place.target.name} ended while {tool} was at it"
                 raise TargetError("target-ended", message, f"docker logs {place.target.name}")
-            if alive and not _runs(place, place.container):
+            if alive and not _runs(place, place.container, tool):
                 alive = False
                 deadline = min(deadline, now + ENDS_TOGETHER)
             time.sleep(0.1)
@@ -217,16 +221,19 @@ def ending(place: Place, running: Running, tool: str) -> int:
     return status
 
 
-def lost(place: Place, tool: str, error: LostError) -> EngineError:
+def lost(place: Place, tool: str, why: object) -> EngineError:
     """The connection broke: what that means for the target."""
     then = "its lease ends it" if place.leased else "it runs on: the container has no shell to hold a lease"
-    message = f"{place.engine.endpoint} broke the connection to {tool} at {place.target.name} ({error}); {then}"
+    message = f"{place.engine.endpoint} broke the connection to {tool} at {place.target.name} ({why}); {then}"
     return EngineError("engine-lost", message, "docker ps; debugrun gc")
 
 
-def _runs(place: Place, container: str) -> bool:
+def _runs(place: Place, container: str, tool: str) -> bool:
+    """Raises EngineError when there is nobody left to say."""
     try:
         state = place.engine.inspect_container(container).get("State")
-    except DebugrunError:
+    except TargetError:
         return False
+    except DebugrunError as error:
+        raise lost(place, tool, "it does not answer any more") from error
     return isinstance(state, dict) and state.get("Running") is True
