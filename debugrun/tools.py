@@ -49,8 +49,8 @@ GATES = frozenset(
 PLACEHOLDERS = frozenset({"{pid}", "{args}", "{gdb-symbols}", "{perf-symbols}", "{lldb-attach}", "{delve-attach}"})
 LAUNCH_PLACEHOLDERS = frozenset({"{program}", "{args}", "{aslr}", "{environment}", "{scratch}"})
 MOUNTS = ("/sys/kernel/tracing",)  # of the engine's host, into the sidecar, at the same path, read-only
-# CONT goes to the target, which ignores it: for a tool that looks at its input only when the target does something.
-STOP_SIGNALS = ("CONT", "HUP", "INT", "QUIT", "TERM")
+STOP_SIGNALS = ("HUP", "INT", "QUIT", "TERM")
+NUDGE = "CONT"  # to the target, which ignores it: for a tool that reads only when the target does something
 CALL = re.compile(r"[a-z_][a-z0-9_]*(\((0x[0-9a-f]+|[0-9]+)\))?")
 NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 CAPABILITY = re.compile(r"[A-Z][A-Z_]*")
@@ -130,9 +130,9 @@ class Launch:
 class Tool:
     """A debug tool: its binary, its modes, and how it says no. Without `modes` it only starts programs, by `launches`.
 
-    `breakpoints`: it writes into the target's text. `stop_signal` makes it detach from the target and end.
-    `harms_threads`: what it does to a process of several threads, whatever is granted; "": nothing known. `toolbox`:
-    the default toolbox image holds it; the large and the rare ones take an image of their own (--image).
+    `breakpoints`: it writes into the target's text. `stop_signal` makes it detach and end: one, or several, a second
+    apart. `harms_threads`: what it does to a process of several threads, whatever is granted; "": nothing known.
+    `toolbox`: the default toolbox image holds it; the large and the rare ones take an image of their own (--image).
     """
 
     name: str
@@ -210,8 +210,8 @@ def parse(text: str, origin: str) -> Tool:
     )
     packages.finish()
     reader.finish()
-    if tool.stop_signal not in STOP_SIGNALS:
-        raise reader.fail("stop_signal", f"{tool.stop_signal!r} is none of {', '.join(STOP_SIGNALS)}")
+    if tool.stop_signal != NUDGE and not set(tool.stop_signal.split(" ")) <= set(STOP_SIGNALS):
+        raise reader.fail("stop_signal", f"{tool.stop_signal!r} is neither {NUDGE} nor of {', '.join(STOP_SIGNALS)}")
     if modes and tool.default_mode not in modes:
         raise reader.fail("default_mode", f"no such mode: {tool.default_mode}")
     return tool

@@ -53,6 +53,8 @@ def test_every_gate_has_a_rule() -> None:
         ('default_mode = "attach"', 'default_mode = "run"', "default_mode: no such mode: run"),
         ('binary = "peek"', 'binary = "peek"\nsurprise = 1', "surprise: unknown key"),
         ('binary = "peek"', 'binary = "peek"\nfile_capabilities = [["cap_x"]]', "file_capabilities[0]: 'cap_x' is not"),
+        ('binary = "peek"', 'binary = "peek"\nstop_signal = "INT KILL"', "stop_signal: 'INT KILL' is neither"),
+        ('binary = "peek"', 'binary = "peek"\nstop_signal = "INT CONT"', "stop_signal: 'INT CONT' is neither"),
         ("schema = 1", "schema = = 1", "not TOML"),
     ],
 )

@@ -1,6 +1,7 @@
 # Holds a debug tool on a lease: sh -c THIS lease STOP PATIENCE SILENCE
 # When the client goes (end of input), sleeps (no line for SILENCE seconds; a shell whose read has no -t notices the
 # end of input only) or the container is stopped (TERM), the tool gets the signal STOP and the script ends after it.
+# STOP may be several, a second apart.
 # STOP is CONT for a tool that ends at the end of its own input, but looks at that only when its target does something
 # (gdbserver): the targets get it then, and for a process that runs it means nothing.
 # A tool that has not ended PATIENCE seconds later is left to the engine's KILL; 0: never, since its breakpoints
@@ -23,7 +24,10 @@ send() {
 
 release() {
     if [ "$stop" != CONT ]; then
-        send "$stop" && send CONT
+        for signal in $stop; do
+            [ "$signal" = "${stop%% *}" ] || pause
+            send "$signal" && send CONT
+        done
         return
     fi
     set +f
