@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -192,6 +193,11 @@ def test_what_the_stand_in_wrote_to_its_own_layer_is_not_lost(
     script = "echo 1 > /tmp/pid; echo $$-$(busybox date +%s.%N) >> /tmp/starts; exec /opt/app/worker"
     with container(engine, FULL, ["sh", "-c", script]) as web:
         debugrun("gdb", web.name, *BATCH, status=0)
+        # gdb may have come and gone before the stand-in's shell wrote anything.
+        deadline = time.monotonic() + 30
+        while starts(engine, web.name) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
         said = debugrun("restore", web.name, status=0).stderr
         web.assert_back()
     assert "/tmp/starts" in said  # noqa: S108 - a container's own
@@ -200,8 +206,13 @@ def test_what_the_stand_in_wrote_to_its_own_layer_is_not_lost(
     request.addfinalizer(lambda: engine.remove_image(image))
     made = engine.create_container(image, ["cat", "/tmp/starts"])["Id"]  # noqa: S108 - the same
     request.addfinalizer(lambda: engine.remove_container(made))
-    chunks, _ = engine.get_archive(made, "/tmp/starts")  # noqa: S108 - the same
-    assert b"".join(chunks).count(b"\n") >= 2
+    assert starts(engine, made) >= 2
+
+
+def starts(engine: docker.APIClient, container: str) -> int:
+    """How often the container's program says that it was started."""
+    chunks, _ = engine.get_archive(container, "/tmp/starts")  # noqa: S108 - a container's own
+    return b"".join(chunks).count(b"\n")
 
 
 def test_its_own_program_starts_under_the_tool_and_the_original_comes_back(
