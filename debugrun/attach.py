@@ -194,14 +194,13 @@ def ending(place: Place, running: Running, tool: str) -> int:
     """The exit status of a tool that has ended by itself; raises DebugrunError with the cause when it has not."""
     status = running.status()
     said = place.lease.said() if place.lease is not None else frozenset()
-    cut_off = place.lease is not None and place.lease.over and not said & {"gone", "stopped"}
     if "gone" in said:
         message = f"{tool} was told to let go of {place.target.name}: nothing was heard of us for {SILENCE} s"
         raise EngineError("lease-expired", message, "the target runs on; start again")
     if "stopped" in said:
         message = f"somebody stopped the sidecar; {tool} was told to let go of {place.target.name}"
         raise EngineError("sidecar-stopped", message, "the target runs on; start again")
-    if status == STREAM_BROKE and cut_off:
+    if status == STREAM_BROKE and place.lease is not None and place.lease.over:
         raise lost(place, tool, "its streams ended")
     if status is None or status == KILLED:
         deadline = time.monotonic() + SETTLES
