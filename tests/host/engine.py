@@ -38,6 +38,7 @@ START = """
 ip link set lo up
 mount --make-rshared /
 mount -t tmpfs -o mode=755 tmpfs /run
+printf %s "$OWNER" >/run/debugrun-test
 if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi
 exec env --default-signal dockerd "$@"
 """
@@ -163,7 +164,7 @@ def _start(home: Path) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={"PATH": _path(), "HOME": "/root"},
+            env={"PATH": _path(), "HOME": "/root", "OWNER": str(home)},
             cwd="/",
             start_new_session=True,
         )
@@ -214,11 +215,11 @@ def _end(home: Path) -> None:
             if _start_time(leader.pid) == leader.start:
                 os.kill(leader.pid, signal.SIGTERM)
         deadline = time.monotonic() + ENDS_WITHIN
-        while (left := _members(leader.namespace)) and time.monotonic() < deadline:
+        while (left := members(leader.namespace, home)) and time.monotonic() < deadline:
             if leader.pid not in left:
                 _kill(left)
             time.sleep(0.05)
-        _kill(_members(leader.namespace))
+        _kill(members(leader.namespace, home))
         (home / "leader").unlink()
     _socket(home).unlink(missing_ok=True)
     for group in Path("/sys/fs/cgroup").glob(f"**/{CGROUP}"):
@@ -227,12 +228,16 @@ def _end(home: Path) -> None:
                 path.rmdir()
 
 
-def _members(namespace: str) -> set[int]:
-    """The processes of that mount namespace."""
+def members(namespace: str, home: Path) -> set[int]:
+    """The processes of that mount namespace if it still is ours: the kernel gives the number of one that is gone anew.
+
+    Another engine of these tests, of another folder, may well have got it.
+    """
     found = set()
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if str((entry / "ns/mnt").readlink()) == namespace:
+            same = str((entry / "ns/mnt").readlink()) == namespace
+            if same and (entry / "root/run/debugrun-test").read_text() == str(home):
                 found.add(int(entry.name))
     return found
 

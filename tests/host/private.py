@@ -93,7 +93,7 @@ def _start(home: Path) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "HOME": "/root"},
+            env={"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "HOME": "/root", "OWNER": str(home)},
             cwd="/",
             start_new_session=True,
         )
