@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gc
 import os
 import sys
@@ -9,14 +11,18 @@ import sys
 from debugrun import CEILING_VARIABLE, catalog, contexts
 from debugrun.errors import EXIT_FAILED, EXIT_INTERRUPT, DebugrunError
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # write(2): a disk that takes no more
+
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    _have_streams()
     # Nearly all that is allocated up to the tool's start are modules: collecting them costs a tenth of the time.
     gc.disable()
     status = 0
     try:
         status = _run(sys.argv[1:])
+        sys.stdout.flush()
     except DebugrunError as error:
         print(f"debugrun: {error.message}", file=sys.stderr)
         if error.hint:
@@ -25,16 +31,33 @@ def main() -> None:
     except BrokenPipeError:
         # The reader of our output went away: nothing to say, and nowhere to say it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except Exception:  # noqa: BLE001 - a bug of ours: its status is not one of the tool's, and a report needs the rest
-        import traceback  # noqa: PLC0415 - never, one hopes
-
-        traceback.print_exc()
-        print("debugrun: this is a bug of debugrun's; please report the lines above", file=sys.stderr)
+    except Exception as error:  # noqa: BLE001 - a bug of ours: its status is not one of the tool's, and a report needs the rest
+        _report(error)
         status = EXIT_FAILED
     # Everything is closed and cleaned up: the interpreter would only take its modules apart, for 25 ms.
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):  # told already
+        sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _have_streams() -> None:
+    """Open /dev/null where our caller has closed one of the three: a connection to the engine would get its number."""
+    for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            setattr(sys, name, open(fd, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - until the end
+
+
+def _report(error: Exception) -> None:
+    if isinstance(error, OSError) and error.errno in FULL:
+        print(f"debugrun: could not write {error.filename or 'the output'}: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    import traceback  # noqa: PLC0415 - never, one hopes
+
+    traceback.print_exception(error)
+    print("debugrun: this is a bug of debugrun's; please report the lines above", file=sys.stderr)
 
 
 def _run(argv: list[str]) -> int:

@@ -121,3 +121,20 @@ def test_a_plan_that_refuses_exits_126(tmp_path: Path) -> None:
     done = run("plan", "gdb", "--facts", str(path))
     assert done.returncode == 126
     assert "until the host reboots" in done.stdout
+
+
+@pytest.mark.parametrize("args", [["tools"], ["--help"], ["--version"]], ids=" ".join)
+def test_a_full_disk_is_one_line(args: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "debugrun", *args]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (125, "debugrun: could not write the output: No space left on device\n")
+
+
+def test_a_stream_that_our_caller_closed_is_nothing_and_not_the_next_file() -> None:
+    words = [sys.executable, "-m", "debugrun", "tools"]
+    closed = ["sh", "-c", '"$@" <&- 2>&-; status=$?; "$@" >&- || exit; exit $status', "sh", *words]
+    done = subprocess.run(closed, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "gdbserver" in done.stdout
+    assert done.stderr == ""
