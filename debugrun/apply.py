@@ -1,7 +1,8 @@
 """Makes the place that an option describes, and lets go of it so that the target runs on.
 
-A sidecar is a held container: its main process is the lease (data/lease.sh), the tool is an exec in it. When the
-lease ends, the container does, and the engine removes it. `here`, the lease is a second exec.
+A sidecar is a held container: its main process is the lease (data/lease.sh), the tool is an exec in it, or, where it
+takes no input, a child of the lease. When the lease ends, the container does, and the engine removes it. `here`, the
+lease is a second exec.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 from debugrun import hostproc, lease, profiles
+from debugrun.child import Child
 from debugrun.engine import Engine, Sidecar
 from debugrun.errors import DebugrunError, EngineError
 from debugrun.facts import ContainerFacts
@@ -51,12 +53,14 @@ def place(  # noqa: PLR0913 - what is given, to whom, by whom and for what
     breakpoints: bool,
     stop_signal: str = "TERM",
     profile_json: str | None = None,
+    only: Sequence[str] = (),
 ) -> Iterator[Place]:
     """The place of `option`, for any number of tools one after the other; nothing of it stays behind.
 
-    `breakpoints` says that the tool writes into the target's text, so that it must not be killed; `stop_signal` is
-    what makes it detach. `profile_json` is the sidecar's seccomp profile. TERM and HUP raise Ended inside, once.
-    Raises DebugrunError when the engine refuses a step.
+    A sidecar of the toolbox can start with `only`, the argv of its only tool, which takes no input. `breakpoints` says
+    that the tool writes into the target's text, so that it must not be killed; `stop_signal` is what makes it detach.
+    `profile_json` is the sidecar's seccomp profile. TERM and HUP raise Ended inside, once. Raises DebugrunError when
+    the engine refuses a step.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(ending())
@@ -65,11 +69,14 @@ def place(  # noqa: PLR0913 - what is given, to whom, by whom and for what
             script = lease.command(stop_signal=stop_signal, breakpoints=breakpoints, shell=shell) if shell else ()
             made = _here(engine, option, target, script, stack)
         else:
-            script = lease.command(stop_signal=stop_signal, breakpoints=breakpoints)
+            mark = f"debugrun-{os.urandom(8).hex()}:" if only else ""
+            script = lease.command(stop_signal=stop_signal, breakpoints=breakpoints, mark=mark, tool=only)
             labels = {LABEL_SESSION: session, LABEL_TOOL: tool}
             local = hostproc.is_local(target.pid, target.id, str(engine.version().get("KernelVersion", "")))
             with profiles.handed_over(engine, profile_json, local=local) as given:
                 made = _sidecar(engine, _described(option, target, script, labels, given), target, stack)
+            if only and made.lease is not None:
+                made.first = made.running = Child(engine, made.lease, mark)
         stack.callback(made.leave)
         yield made
 

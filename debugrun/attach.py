@@ -35,12 +35,13 @@ class Invocation:
 
     `failures` are texts that refute the option. At a terminal (`tty`), `handover` lines are sent at the first
     `prompt`, and the terminal belongs to the user from the next one on. `hold_output` keeps output back until the
-    option has stood its trial. After `duration` seconds the tool is interrupted.
+    option has stood its trial. After `duration` seconds the tool is interrupted. Without `input` the tool has none.
     """
 
     argv: tuple[str, ...]
     tool: str
     tty: bool = False
+    input: bool = True
     failures: tuple[Failure, ...] = ()
     prompt: str | None = None
     handover: tuple[str, ...] = ()
@@ -94,8 +95,11 @@ def run(place: Place, invocation: Invocation, *, stdin: int = 0, stdout: int = 1
 
         return terminal.run(place, invocation, stdin=stdin, stdout=stdout, stderr=stderr)
     with wakeups(signal.SIGINT) as woken:
-        running = place.start(invocation.argv, tty=False)
-        relay = Relay(running, woken, stdin=stdin, stdout=stdout, lease=place.lease)
+        running = place.first or place.start(invocation.argv, tty=False)
+        lease = None if place.first else place.lease  # whose words come with the tool's output then
+        relay = Relay(running, woken, stdin=stdin, stdout=stdout, lease=lease)
+        if not invocation.input:
+            relay.close_input()
         return _Batch(place, invocation, relay, stdout=stdout, stderr=stderr).run()
 
 
@@ -200,6 +204,8 @@ def ending(place: Place, running: Running, tool: str) -> int:
     if "stopped" in said:
         message = f"somebody stopped the sidecar; {tool} was told to let go of {place.target.name}"
         raise EngineError("sidecar-stopped", message, "the target runs on; start again")
+    if status is not None and place.first is not None:
+        return status  # as its parent told it, whatever the engine has made of the end
     if status == STREAM_BROKE and place.lease is not None and place.lease.over:
         raise lost(place, tool, "its streams ended")
     if status is None or status == KILLED:

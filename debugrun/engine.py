@@ -177,10 +177,12 @@ class Engine:
         """POST /containers/create; the new container's id. It removes itself when it ends, not when it never ran.
 
         NetworkDisabled gives it an empty network namespace of its own; the engine's `none` network would do the
-        same 70 ms later. No log is written: the tool's output may hold the target's memory.
+        same 70 ms later. No log is written: the tool's output may hold the target's memory. Raises UsageError for an
+        argument that JSON cannot carry.
         """
         from docker.types import LogConfig, Mount  # noqa: PLC0415 - loaded by connect() already
 
+        words = in_json(sidecar.command)
         with self.asking("create a container from the image", sidecar.image):
             host = self.client.create_host_config(
                 auto_remove=True,
@@ -201,8 +203,8 @@ class Engine:
             )
             created = self.client.create_container(
                 sidecar.image,
-                entrypoint=[sidecar.command[0]],
-                command=list(sidecar.command[1:]),
+                entrypoint=words[:1],
+                command=words[1:],
                 environment={"HOME": "/tmp", "XDG_CONFIG_HOME": "/tmp"},  # noqa: S108 - the only place that it can write to
                 healthcheck={"test": ["NONE"]},
                 host_config=host,
@@ -240,19 +242,11 @@ class Engine:
         environment: Mapping[str, str] | None = None,
     ) -> str:
         """POST /containers/ID/exec; the exec's id. Raises UsageError for an argument that JSON cannot carry."""
-        for number, word in enumerate(argv):
-            try:
-                word.encode()
-            except UnicodeEncodeError:
-                raise UsageError(
-                    "argument-not-utf8",
-                    f"argument {number} of the tool, {os.fsencode(word)!r}, is not UTF-8, and the engine's API is JSON",
-                    "give that path by a UTF-8 name, or by a link with one",
-                ) from None
+        words = in_json(argv)
         with self.asking("run a command in", container):
             created = self.client.exec_create(
                 container,
-                list(argv),
+                words,
                 stdin=True,
                 tty=tty,
                 privileged=privileged,
@@ -289,6 +283,20 @@ class Engine:
         """
         with contextlib.suppress(TargetError), self.asking("remove", container):
             self.client.remove_container(container, force=force, v=True)
+
+
+def in_json(argv: Sequence[str]) -> list[str]:
+    """These words for the engine's API. Raises UsageError for one that JSON cannot carry."""
+    for number, word in enumerate(argv):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                "argument-not-utf8",
+                f"argument {number} of the tool, {os.fsencode(word)!r}, is not UTF-8, and the engine's API is JSON",
+                "give that path by a UTF-8 name, or by a link with one",
+            ) from None
+    return list(argv)
 
 
 # No terminal sends this. The engine's own default, ctrl-p,ctrl-q, would take keys out of what the user types and hold

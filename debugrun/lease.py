@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from importlib import resources
 
 from debugrun.stream import Frames, LostError, Stream
@@ -10,12 +11,20 @@ from debugrun.stream import Frames, LostError, Stream
 SILENCE = 20  # seconds without a line after which the script ends the tool: the client is asleep or cut off
 BEAT = 5.0  # seconds between two lines
 PATIENCE = 10  # seconds that a tool without breakpoints has to end
+TINI = ("/usr/bin/tini", "-s", "-g", "--")  # of the toolbox: takes in orphans, passes signals on to the script
 
 
-def command(*, stop_signal: str = "TERM", breakpoints: bool, shell: str = "sh") -> tuple[str, ...]:
-    """The script as argv. A tool with `breakpoints` is waited for without end: KILL would kill the target."""
+def command(
+    *, stop_signal: str = "TERM", breakpoints: bool, shell: str = "sh", mark: str = "", tool: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The script as argv. A tool with `breakpoints` is waited for without end: KILL would kill the target.
+
+    With `tool`, its argv, the script starts that itself, and puts `mark` before what it says; in the toolbox only.
+    """
     text = (resources.files("debugrun") / "data" / "lease.sh").read_text(encoding="utf-8")
-    return (shell, "-c", text, "debugrun-lease", stop_signal, "0" if breakpoints else str(PATIENCE), str(SILENCE))
+    patience = "0" if breakpoints else str(PATIENCE)
+    words = (shell, "-c", text, "debugrun-lease", stop_signal, patience, str(SILENCE))
+    return (*TINI, *words, mark, *tool) if tool else words
 
 
 class Lease:
@@ -52,21 +61,30 @@ class Lease:
         """Whether the script has said that it holds the lease, within `timeout` seconds."""
         return self._stream.wait(timeout) and "ready" in self.said()
 
+    def receive(self) -> list[tuple[int, bytes]] | None:
+        """What the script and a tool of its own have put out as (stream, bytes); None: the end. Raises LostError."""
+        with self._lock:  # TLS connections must not be read and written at once
+            data = self._stream.receive()
+        self.over = data == b""
+        return None if self.over else self._frames.feed(data or b"")
+
+    def heard(self, word: str) -> None:
+        """A word of the script was found in its tool's output."""
+        self._output += f"{word}\n".encode()
+
     def said(self) -> frozenset[str]:
         """What the script has told so far: "ready"; "stopped" by a signal; "gone": it missed our beats."""
-        with self._lock:  # TLS connections must not be read and written at once
-            try:
-                while data := self._stream.receive():
-                    self._output += b"".join(part for _, part in self._frames.feed(data))
-            except LostError:
-                data = b""
-        self.over = data == b""
+        try:
+            while parts := self.receive():
+                self._output += b"".join(data for _, data in parts)
+        except LostError:
+            self.over = True
         return frozenset(self._output.decode(errors="replace").split())
 
     @property
-    def read_fd(self) -> int:
-        """For polling: the script has said something, or ended."""
-        return self._stream.read_fd
+    def stream(self) -> Stream:
+        """For polling: the script has said something, or ended. Read by `receive`, written by `tell`."""
+        return self._stream
 
     @property
     def ending(self) -> bool:

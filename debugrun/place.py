@@ -67,7 +67,7 @@ INTERRUPT, END_OF_INPUT = b"\x03", b"\x04"  # as a terminal sends them
 
 
 class Running:
-    """A tool that was started: its streams, its signals and its end."""
+    """A tool that was started by exec: its streams, its signals and its end."""
 
     def __init__(self, engine: Engine, exec_id: str, stream: Stream, *, tty: bool) -> None:
         self.stream = stream
@@ -119,6 +119,10 @@ class Running:
         self._echo = b"\r\n" if self.tty else b""
         self.stream.send_all(b"\n")
 
+    def close_input(self) -> None:
+        """Tell the tool that no more input comes."""
+        self.stream.close_write()
+
     def resize(self, rows: int, columns: int) -> None:
         """Tell the TTY its size; a tool that has just ended is no error."""
         with contextlib.suppress(EngineError):
@@ -150,7 +154,7 @@ class Place:
     """Where tools run: an exec in `container` as `user`.
 
     Without a `lease` (no shell in the target) a tool outlives a client that is killed, and takes no signals but the
-    terminal's.
+    terminal's. `first` is a tool that was started with the place, the only one then.
     """
 
     engine: Engine
@@ -161,6 +165,7 @@ class Place:
     privileged: bool
     shell: str = "sh"
     running: Running | None = None
+    first: Running | None = None
 
     @property
     def leased(self) -> bool:
@@ -208,7 +213,7 @@ class Place:
             if running.tty and not self.leased:
                 running.stream.send_all(INTERRUPT + END_OF_INPUT)
             if not running.tty:
-                running.stream.close_write()
+                running.close_input()
             self.signal("stop")
             while (left := deadline - time.monotonic()) > 0:
                 if running.stream.wait(left) and running.receive() is None:

@@ -111,7 +111,7 @@ class Relay:
             self._backlog = self._backlog[self.running.stream.send(self._backlog) :]
         if self._closing and not self._backlog:
             self._closing = False
-            self.running.stream.close_write()
+            self.running.close_input()
 
     def turn(self, timeout: float | None) -> Turn:
         """Wait for anything, at most `timeout` seconds. Raises LostError."""
@@ -141,7 +141,7 @@ class Relay:
         )
 
     def _leaving(self, ready: Mapping[int, int]) -> bool:
-        if self._lease is None or self._lease.read_fd not in ready:
+        if self._lease is None or self._lease.stream.read_fd not in ready:
             return False
         leaving = self._lease.ending and not self._told
         self._told = self._told or leaving
@@ -158,7 +158,7 @@ class Relay:
         if self._stdin is not None and len(self._backlog) < BACKLOG:
             poller.register(self._stdin, select.POLLIN)
         if self._lease is not None:
-            poller.register(self._lease.read_fd, select.POLLIN)
+            poller.register(self._lease.stream.read_fd, select.POLLIN)
         writing = select.POLLOUT if self._backlog else 0
         if stream.write_fd == stream.read_fd:
             poller.register(stream.read_fd, select.POLLIN | writing)

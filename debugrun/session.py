@@ -88,6 +88,7 @@ def look(connection: engine.Engine, request: Request, tool: Tool | None) -> Fact
 def attempt(connection: engine.Engine, request: Request, decision: Plan, option: Option) -> attach.Result:
     """One option, for real: the tool's own output is the probe."""
     tool = decision.tool
+    steps = invocations(request, decision, option)
     with apply.place(
         connection,
         option,
@@ -97,14 +98,21 @@ def attempt(connection: engine.Engine, request: Request, decision: Plan, option:
         breakpoints=tool.breakpoints,
         stop_signal=tool.stop_signal,
         profile_json=profile_json(option, decision.facts),
+        only=steps[0].argv if can_start_with(steps, option, decision.facts) else (),
     ) as place:
-        steps = invocations(request, decision, option)
         result = attach.run(place, steps[0])
         for step in steps[1:]:
             if result.refuted is not None or result.left:
                 break
             result = attach.run(place, step)
         return result
+
+
+def can_start_with(steps: Sequence[attach.Invocation], option: Option, facts: Facts) -> bool:
+    """Whether the sidecar may start with the tool: there is one, without input, and what its lease needs for that."""
+    ours = facts.images.toolbox if facts.images.toolbox_binaries else None  # a toolbox that debugrun has built
+    alone = len(steps) == 1 and not steps[0].input
+    return alone and option.placement is Placement.SIDECAR and ours is not None and option.image == ours
 
 
 def profile_json(option: Option, facts: Facts) -> str | None:
@@ -121,12 +129,14 @@ def invocations(request: Request, decision: Plan, option: Option) -> list[attach
     """What is started in the place, one after the other, and how the answers are read."""
     tool, mode = decision.tool, decision.mode
     filling = Filling(option=option, tool=tool, mode=mode, pid=decision.facts.process.pid, args=request.args)
-    tty = sys.stdin.isatty() and sys.stdout.isatty()
-    prompted = tty and mode.prompt is not None and not set(mode.batch_flags) & set(request.args)
+    batch = bool(set(mode.batch_flags) & set(request.args))
+    tty = sys.stdin.isatty() and sys.stdout.isatty() and not batch
+    prompted = tty and mode.prompt is not None
     first = attach.Invocation(
         argv=tool_argv(mode.interactive_command if prompted else mode.command, filling),
         tool=tool.name,
         tty=tty,
+        input=not (is_null(0) or (batch and sys.stdin.isatty())),
         failures=tuple(replace(each, text=each.text.replace("{pid}", str(filling.pid))) for each in tool.failures),
         prompt=mode.prompt if prompted else None,
         handover=tuple(line.replace("{pid}", str(filling.pid)) for line in mode.handover) if prompted else (),
@@ -136,6 +146,11 @@ def invocations(request: Request, decision: Plan, option: Option) -> list[attach
     )
     then = (tool_argv(words, filling) for words in mode.then)
     return [first, *(attach.Invocation(argv=argv, tool=tool.name) for argv in then)]
+
+
+def is_null(fd: int) -> bool:
+    """Whether that is /dev/null: null(4)."""
+    return os.fstat(fd).st_rdev == os.makedev(1, 3)
 
 
 def pick(rows: Sequence[Row]) -> int:

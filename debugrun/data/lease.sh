@@ -1,4 +1,4 @@
-# Holds a debug tool on a lease: sh -c THIS lease STOP PATIENCE SILENCE
+# Holds a debug tool on a lease: sh -c THIS lease STOP PATIENCE SILENCE [MARK TOOL...]
 # When the client goes (end of input), sleeps (no line for SILENCE seconds; a shell whose read has no -t notices the
 # end of input only) or the container is stopped (TERM), the tool gets the signal STOP and the script ends after it.
 # STOP may be several, a second apart.
@@ -9,8 +9,11 @@
 # The input's lines: "" (still here), "tool PID START" (starttime of proc_pid_stat(5): a PID may be used again), and
 # "int", "hup", "stop" (signals for the tool). It never forks where it can do without: in a PID namespace that belongs
 # to the target, an orphan would become a zombie of the target's PID 1.
+# With a TOOL it starts that itself, without input, below `tini -s -g`, and in busybox: what it has to say then comes on
+# standard error, each line after MARK, the tool's exit status last.
 set -f
-stop=$1 patience=$2 silence=$3 tool='' start=''
+stop=$1 patience=$2 silence=$3 mark=${4-} tool='' start=''
+[ "$mark" ] && shift 4
 
 alive() {
     [ "$tool" ] && { read -r stat <"/proc/$tool/stat"; } 2>/dev/null || return 1
@@ -51,12 +54,15 @@ pause() {
 
 end() {
     trap '' TERM HUP
-    echo "$1"
+    echo "$mark$1"
     waited=0
     while alive; do
         [ $((waited % 5)) -eq 0 ] && release
         waited=$((waited + 1))
-        [ "$patience" -gt 0 ] && [ "$waited" -gt "$patience" ] && exit 1
+        if [ "$patience" -gt 0 ] && [ "$waited" -gt "$patience" ]; then
+            [ "$mark" ] && send KILL # our end is not the container's
+            exit 1
+        fi
         pause
     done
     # Its parent is the reaper, below tini: what the tool orphaned must be taken in before we, and they, go.
@@ -68,9 +74,65 @@ end() {
     exit 0
 }
 
-trap 'end stopped' TERM HUP
-# Not for us: gdbserver interrupts PID 1 by kill(-1, SIGINT), which is everybody in the target's PID namespace.
-trap '' INT
+hold() {
+    trap 'end stopped' TERM HUP
+    # Not for us: gdbserver interrupts PID 1 by kill(-1, SIGINT), which is everybody in the target's PID namespace.
+    trap '' INT
+    [ "$mark" ] && read -r tool start <&3
+    while read -r $limit line; do
+        case $line in
+        tool\ *)
+            line=${line#tool }
+            tool=${line% *} start=${line#* } reaper=0
+            {
+                read -r stat <"/proc/$tool/stat" && set -- ${stat##*) } && parent=$2 &&
+                    read -r stat <"/proc/$parent/stat" && set -- ${stat##*) } &&
+                    read -r name <"/proc/$2/comm" && [ "$name" = tini ] && reaper=$parent
+            } 2>/dev/null
+            ;;
+        int) send INT ;;
+        hup) send HUP ;;
+        stop) release ;;
+        esac
+    done
+    end gone
+}
+
+# Says who it is, and becomes the tool: in a session of its own, since tini passes a signal on to all of ours.
+become() {
+    read -r stat </proc/self/stat
+    whose=${stat%% *}
+    set -- ${stat##*) }
+    echo "$whose ${20}" >&3
+}
+
+if [ "$mark" ]; then
+    # Where nothing is to be read, a read with a time limit is a sleep without a process: the pipe of a here-document,
+    # opened for writing too, so that it never ends.
+    exec 3<<-END
+	END
+    exec 3<>/proc/self/fd/3 4<&0 9>&2 2>/dev/null
+    limit="-t $silence"
+    trap '' INT QUIT HUP TERM # until the lease has traps of its own
+    hold <&4 >&9 &
+    lease=$!
+    trap : INT QUIT HUP TERM # which the tool does not inherit
+    (become && exec setsid "$@" </dev/null 2>&9 3>&- 4>&- 9>&-)
+    status=$?
+    kill -KILL "$lease"
+    wait "$lease"
+    # tini takes in what the tool orphaned; it must not outlive us, or it would be the target's.
+    tries=0 children=''
+    while [ $tries -lt 20000 ]; do
+        children=
+        read -r children <"/proc/$PPID/task/$PPID/children"
+        [ "${children:-$$}" = $$ ] && break
+        tries=$((tries + 1))
+    done
+    echo "$mark$status" >&9
+    exit $status
+fi
+
 # The pipe of our errors, opened for reading too: nothing is written there, so that a read of it with a time limit is
 # a sleep without a process. Dash has no time limit (its read fails with 2, the others' with 1 at the end of input).
 limit=
@@ -80,20 +142,4 @@ if [ -p /proc/self/fd/2 ] && [ -r /proc/self/fd/2 ]; then
 fi
 echo ready
 
-while read -r $limit line; do
-    case $line in
-    tool\ *)
-        line=${line#tool }
-        tool=${line% *} start=${line#* } reaper=0
-        {
-            read -r stat <"/proc/$tool/stat" && set -- ${stat##*) } && parent=$2 &&
-                read -r stat <"/proc/$parent/stat" && set -- ${stat##*) } &&
-                read -r name <"/proc/$2/comm" && [ "$name" = tini ] && reaper=$parent
-        } 2>/dev/null
-        ;;
-    int) send INT ;;
-    hup) send HUP ;;
-    stop) release ;;
-    esac
-done
-end gone
+hold

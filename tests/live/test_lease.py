@@ -49,11 +49,10 @@ def debugrun(*args: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def caught(tool: str, victim: Victim) -> Iterator[subprocess.Popen[bytes]]:
-    """A tool at work on the victim, without a terminal; its input stays open."""
+def caught(tool: str, victim: Victim, stdin: int = subprocess.PIPE) -> Iterator[subprocess.Popen[bytes]]:
+    """A tool at work on the victim, without a terminal; its input stays open, or there is none."""
     words = [word.format(victim.name) for word in BATCH[tool]]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(debugrun(*words), stdin=pipe, stdout=subprocess.DEVNULL, stderr=pipe) as process:
+    with subprocess.Popen(debugrun(*words), stdin=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         victim.await_work(process, traced=tool != "perf")
         yield process
         process.kill()
@@ -83,10 +82,15 @@ def test_gdb_at_a_terminal(victim: Victim, number: signal.Signals) -> None:
         released(victim)
 
 
+# Without input a tool starts with its sidecar, and then the same lease holds it in another way.
+inputs = pytest.mark.parametrize("stdin", [subprocess.PIPE, subprocess.DEVNULL], ids=["input", "no-input"])
+
+
+@inputs
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=lambda each: each.name)
 @pytest.mark.parametrize("tool", [tool for tool in BATCH if tool != "ltrace"])
-def test_a_tool_without_a_terminal(tool: str, victim: Victim, number: signal.Signals) -> None:
-    with caught(tool, victim) as process:
+def test_a_tool_without_a_terminal(tool: str, victim: Victim, number: signal.Signals, stdin: int) -> None:
+    with caught(tool, victim, stdin) as process:
         process.send_signal(number)
         released(victim)
         assert process.wait(10) == (-number if number == signal.SIGKILL else 128 + number)
@@ -100,8 +104,9 @@ def test_ltrace_of_one_thread(engine: docker.APIClient, toolbox: str, number: si
         released(lone)
 
 
-def test_a_client_that_sleeps(victim: Victim) -> None:
-    with caught("gdb", victim) as process:
+@inputs
+def test_a_client_that_sleeps(victim: Victim, stdin: int) -> None:
+    with caught("gdb", victim, stdin) as process:
         process.send_signal(signal.SIGSTOP)
         released(victim, within=SLEPT)
         process.send_signal(signal.SIGCONT)
@@ -110,9 +115,10 @@ def test_a_client_that_sleeps(victim: Victim) -> None:
     assert victim.name.encode() in said.splitlines()[-2]
 
 
+@inputs
 @pytest.mark.parametrize("how", ["stop", "TERM"])
-def test_somebody_stops_the_sidecar(engine: docker.APIClient, victim: Victim, how: str) -> None:
-    with caught("gdb", victim) as process:
+def test_somebody_stops_the_sidecar(engine: docker.APIClient, victim: Victim, how: str, stdin: int) -> None:
+    with caught("gdb", victim, stdin) as process:
         (sidecar,) = victim.sidecars()
         if how == "stop":
             engine.stop(sidecar)
@@ -146,12 +152,13 @@ def test_gc_removes_what_never_started(engine: docker.APIClient, victim: Victim)
         assert made not in {each.id for each in leftovers(connection)}
 
 
-def test_the_connection_to_the_engine_breaks(victim: Victim, tmp_path: Path) -> None:
+@inputs
+def test_the_connection_to_the_engine_breaks(victim: Victim, tmp_path: Path, stdin: int) -> None:
     with Proxy(tmp_path / "s") as proxy:
         environment = {**os.environ, "DOCKER_HOST": f"unix://{proxy.path}"}
         words = debugrun("gdb", victim.name, "--", *GDB)
         pipe = subprocess.PIPE
-        with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, env=environment) as process:
+        with subprocess.Popen(words, stdin=stdin, stdout=pipe, stderr=pipe, env=environment) as process:
             victim.await_work(process, traced=True)
             proxy.cut()
             released(victim)

@@ -1,0 +1,62 @@
+"""The lease's lines in a tool's standard error: found wherever they stand, and nothing else of it is touched."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from debugrun.child import Child
+from debugrun.engine import Engine
+from debugrun.lease import Lease
+
+MARK = "debugrun-0123456789abcdef:"
+# Bytes of a tool, among them much that looks like the beginning of a mark.
+BEGINNINGS = [MARK[:size].encode() for size in range(1, len(MARK))]
+TEXT = st.lists(st.one_of(st.binary(max_size=5), st.sampled_from(BEGINNINGS)))
+
+
+class Told:
+    """The lease's end of the connection: parts as they came, and the words that were found in them."""
+
+    stream = None
+
+    def __init__(self, parts: list[tuple[int, bytes]]) -> None:
+        self.parts = [[part] for part in parts]
+        self.words: list[str] = []
+
+    def receive(self) -> list[tuple[int, bytes]] | None:
+        return self.parts.pop(0) if self.parts else None
+
+    def heard(self, word: str) -> None:
+        self.words.append(word)
+
+
+def read(parts: list[tuple[int, bytes]]) -> tuple[bytes, bytes, list[str], int | None]:
+    """Standard output, standard error, words and status of a tool whose connection carried `parts`."""
+    told = Told(parts)
+    child = Child(cast("Engine", None), cast("Lease", told), MARK)
+    got = {1: b"", 2: b""}
+    while (found := child.receive()) is not None:
+        for source, data in found:
+            got[source] += data
+    assert child.ended
+    return got[1], got[2], told.words, child.status()
+
+
+@given(before=TEXT, between=TEXT, data=st.data())
+def test_our_lines_are_taken_out_and_nothing_else(
+    before: list[bytes], between: list[bytes], data: st.DataObject
+) -> None:
+    first, second = b"".join(before), b"".join(between)
+    errors = first + f"{MARK}gone\n".encode() + second + f"{MARK}143\n".encode()
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(errors) - 1), max_size=6)))
+    parts = [(2, errors[start:end]) for start, end in zip([0, *cuts], [*cuts, len(errors)], strict=True)]
+    assert read(parts) == (b"", first + second, ["gone"], 143)
+
+
+@given(text=TEXT)
+def test_a_tool_that_was_lost_with_its_container_has_no_status(text: list[bytes]) -> None:
+    errors = b"".join(text)
+    assert read([(1, errors), (2, errors)]) == (errors, errors, [], None)
