@@ -73,6 +73,7 @@ class Running:
         self.stream = stream
         self.tty = tty
         self.ended = False
+        self.over = False  # `receive` will say so without waiting
         self._engine = engine
         self._exec_id = exec_id
         self._frames = Frames()

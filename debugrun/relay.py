@@ -122,7 +122,7 @@ class Relay:
         self._flush()
         output: tuple[tuple[int, bytes], ...] = ()
         ended = False
-        if self.running.stream.read_fd in ready or self.running.stream.ready:
+        if self.running.stream.read_fd in ready or self.running.stream.ready or self.running.over:
             parts = self.running.receive()
             ended = parts is None
             output = tuple(parts or ())
@@ -168,7 +168,7 @@ class Relay:
                 poller.register(stream.write_fd, writing)
             elif writing:
                 timeout = RETRY if timeout is None else min(timeout, RETRY)
-        if stream.ready:
+        if stream.ready or self.running.over:
             timeout = 0
         return dict(poller.poll(None if timeout is None else max(0.0, timeout) * 1000))
 

@@ -33,9 +33,9 @@ class Told:
         self.words.append(word)
 
 
-def read(parts: list[tuple[int, bytes]]) -> tuple[bytes, bytes, list[str], int | None]:
-    """Standard output, standard error, words and status of a tool whose connection carried `parts`."""
-    told = Told(parts)
+def read(order: list[int], parts: list[tuple[int, bytes]]) -> tuple[bytes, bytes, list[str], int | None]:
+    """Standard output, standard error, words and status of a tool whose streams came one after the other."""
+    told = Told(sorted(parts, key=lambda part: order.index(part[0])))
     child = Child(cast("Engine", None), cast("Lease", told), MARK)
     got = {1: b"", 2: b""}
     while (found := child.receive()) is not None:
@@ -51,12 +51,23 @@ def test_our_lines_are_taken_out_and_nothing_else(
 ) -> None:
     first, second = b"".join(before), b"".join(between)
     errors = first + f"{MARK}gone\n".encode() + second + f"{MARK}143\n".encode()
-    cuts = sorted(data.draw(st.sets(st.integers(1, len(errors) - 1), max_size=6)))
-    parts = [(2, errors[start:end]) for start, end in zip([0, *cuts], [*cuts, len(errors)], strict=True)]
-    assert read(parts) == (b"", first + second, ["gone"], 143)
+    parts = [*cut(1, second + f"{MARK}143\n".encode(), data), *cut(2, errors, data)]
+    assert read(data.draw(st.permutations([1, 2])), parts) == (second, first + second, ["gone"], 143)
+
+
+def cut(source: int, text: bytes, data: st.DataObject) -> list[tuple[int, bytes]]:
+    """The text of one stream, in parts."""
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(text) - 1), max_size=6)))
+    return [(source, text[start:end]) for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
 
 
 @given(text=TEXT)
 def test_a_tool_that_was_lost_with_its_container_has_no_status(text: list[bytes]) -> None:
     errors = b"".join(text)
-    assert read([(1, errors), (2, errors)]) == (errors, errors, [], None)
+    assert read([1, 2], [(1, errors), (2, errors)]) == (errors, errors, [], None)
+
+
+def test_the_end_is_known_before_the_connection_s() -> None:
+    told = Told([(1, f"out{MARK}0\n".encode()), (2, f"{MARK}0\n".encode()), (1, b"more")])
+    child = Child(cast("Engine", None), cast("Lease", told), MARK)
+    assert [(child.receive(), child.over) for _ in range(3)] == [([(1, b"out")], False), ([], True), (None, True)]

@@ -10,7 +10,7 @@
 # "int", "hup", "stop" (signals for the tool). It never forks where it can do without: in a PID namespace that belongs
 # to the target, an orphan would become a zombie of the target's PID 1.
 # With a TOOL it starts that itself, without input, below `tini -s -g`, and in busybox: what it has to say then comes on
-# standard error, each line after MARK, the tool's exit status last.
+# standard error, each line after MARK; the tool's exit status on both streams, last.
 set -f
 stop=$1 patience=$2 silence=$3 mark=${4-} tool='' start=''
 [ "$mark" ] && shift 4
@@ -129,6 +129,7 @@ if [ "$mark" ]; then
         [ "${children:-$$}" = $$ ] && break
         tries=$((tries + 1))
     done
+    echo "$mark$status"
     echo "$mark$status" >&9
     exit $status
 fi
