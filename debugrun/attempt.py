@@ -148,8 +148,8 @@ def capabilities(attempt: Attempt, engine: EngineFacts) -> tuple[str, ...]:
     """The bounding set that the engine gives the new container, sorted.
 
     moby oci/caps/utils.go TweakCapabilities(): ALL dropped starts from nothing, ALL added from everything that the
-    engine knows; else the default set without the dropped ones. The client takes a capability that is both added and
-    dropped for added (docker/cli opts/capabilities.go). From 23 on "everything" is what the daemon itself holds.
+    engine knows; else the default set without the dropped ones. Docker takes a capability that is both added and
+    dropped for added, Podman refuses it (`_contradicted`). From 23 on "everything" is what the daemon itself holds.
     A privileged one gets everything, whatever else is said.
     """
     add, drop = set(attempt.cap_add), set(attempt.cap_drop)
@@ -189,6 +189,9 @@ def _wrong_words(attempt: Attempt, engine: EngineFacts) -> Iterator[Gate]:
     """What the engine would not take, and what is not known of it."""
     for word in sorted((set(attempt.cap_add) | set(attempt.cap_drop)) - {"ALL", *CAPABILITIES}):
         yield _gate(Verdict.CLOSED, f"there is no capability {word}", "capabilities(7)")
+    if engine.name == "podman" and (both := _contradicted(attempt)):
+        fact = f"Podman gives no container that adds {' and '.join(both)} and drops it too"
+        yield _gate(Verdict.CLOSED, fact, "containers/common pkg/capabilities MergeCapabilities()")
     if attempt.profile is not None and judging.is_broken(attempt.profile):
         yield _gate(Verdict.CLOSED, "the given profile is not one that an engine takes", "seccomp=FILE")
     carried = _carried(attempt)
@@ -201,6 +204,14 @@ def _wrong_words(attempt: Attempt, engine: EngineFacts) -> Iterator[Gate]:
     if attempt.runtime not in {"", engine.default_runtime}:
         fact = f"what runtime {attempt.runtime} does to it is not known"
         yield _gate(Verdict.UNKNOWN, fact, "docker run(1) --runtime")
+
+
+def _contradicted(attempt: Attempt) -> list[str]:
+    """What is added and dropped at once, as Podman sees it: ALL goes before names, and a privileged one has no list."""
+    add, drop = set(attempt.cap_add), set(attempt.cap_drop)
+    if attempt.privileged or ("ALL" in add) != ("ALL" in drop):
+        return []
+    return ["ALL"] if "ALL" in add else sorted(add & drop)
 
 
 def _gate(verdict: Verdict, fact: str, source: str) -> Gate:

@@ -56,11 +56,11 @@ def parse(words: Sequence[str]) -> Line:
         left.pop(0)
     if not left or posixpath.basename(left[0]) not in {"docker", "podman", "nerdctl"}:
         raise _usage(f"{words[0] if words else 'nothing'!r} is no docker command")
-    left = _after_global_options(left[1:])
+    client, left = posixpath.basename(left[0]), _after_global_options(left[1:])
     if left[:1] == ["container"]:
         left.pop(0)
     if left[:1] == ["run"]:
-        return _run(left[1:])
+        return _run(left[1:], client)
     if left[:1] == ["exec"]:
         return _exec(left[1:])
     raise _usage(f"only `docker run` and `docker exec` start a tool, not {' '.join(left[:1]) or 'nothing'!r}")
@@ -78,17 +78,20 @@ def _after_global_options(words: list[str]) -> list[str]:
     return words
 
 
-def _run(words: list[str]) -> Line:
+def _run(words: list[str], client: str) -> Line:
     options, rest = _options(words)
     if not rest:
         raise _usage("the line names no image")
     entry = options.last("--entrypoint")
+    add, drop = (capability_names(options.all(name)) for name in ("--cap-add", "--cap-drop"))
+    if client == "docker":  # it does not even send the drop (docker/cli opts/capabilities.go EffectiveCapAddCapDrop())
+        drop = tuple(name for name in drop if name not in (("ALL",) if "ALL" in add else add))
     attempt = Attempt(
         placement=Placement.SIDECAR,
         user=options.last("--user") or None,
         image=rest[0],
-        cap_add=capability_names(options.all("--cap-add")),
-        cap_drop=capability_names(options.all("--cap-drop")),
+        cap_add=add,
+        cap_drop=drop,
         privileged=options.switch("--privileged"),
         pid_mode=options.last("--pid"),
         network=options.last("--network"),

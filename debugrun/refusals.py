@@ -63,6 +63,12 @@ REFUSALS = (
         hint="`debugrun plan` shows what else would work; PERFMON and BPF need Docker 23 or later",
     ),
     _Refusal(
+        pattern=r"cannot be dropped and added|adding all caps and removing all caps",
+        code="caps-contradicted",
+        message="Podman gives no capability that is dropped as well: {text}",
+        hint="leave out the --cap-drop; Docker would take the --cap-add for what is meant",
+    ),
+    _Refusal(
         pattern=r"unable to apply caps|can't apply capabilities|operation not permitted.*capabilit",
         code="caps-refused",
         message="the engine lacks a capability that it was asked to give: {text}",

@@ -272,6 +272,8 @@ def test_a_lease_beats_while_the_main_thread_is_busy(monkeypatch: pytest.MonkeyP
         (409, "Container abc is restarting, wait until the container is running", TargetError, "container-restarting"),
         (400, 'invalid CapAdd: unknown capability: "CAP_PERFMON"', EngineError, "unknown-capability"),
         (500, '"CAP_BOGUS": unknown capability', EngineError, "unknown-capability"),
+        (500, 'capability "CAP_SYS_PTRACE" cannot be dropped and added', EngineError, "caps-contradicted"),
+        (500, "adding all caps and removing all caps not allowed", EngineError, "caps-contradicted"),
         (400, "OCI runtime create failed: unable to apply caps: operation not permitted", EngineError, "caps-refused"),
         (500, "Decoding seccomp profile failed: invalid character 'b'", EngineError, "seccomp-refused"),
         (500, "opening seccomp profile failed: open {: no such file or directory", EngineError, "seccomp-refused"),

@@ -67,6 +67,18 @@ def judged(line: str, tool: str = "gdb", /, **facts: Mapping[str, object]) -> Op
             Attempt(placement=Placement.SIDECAR, privileged=True, network="host"),
         ),
         (
+            "docker run --cap-add KILL,BPF --cap-drop KILL,MKNOD --pid container:web i gdb -p 1",
+            Attempt(placement=Placement.SIDECAR, cap_add=("KILL", "BPF"), cap_drop=("MKNOD",)),
+        ),
+        (
+            "docker run --cap-add ALL,KILL --cap-drop KILL,ALL --pid container:web i gdb -p 1",
+            Attempt(placement=Placement.SIDECAR, cap_add=("ALL", "KILL"), cap_drop=("KILL",)),
+        ),
+        (
+            "podman run --cap-add KILL --cap-drop KILL --pid container:web i gdb -p 1",
+            Attempt(placement=Placement.SIDECAR, cap_add=("KILL",), cap_drop=("KILL",)),
+        ),
+        (
             "docker run --entrypoint gdb --some-option=of-the-future --pid container:web i -p 1",
             Attempt(placement=Placement.SIDECAR),
         ),
@@ -174,6 +186,26 @@ def test_the_line_of_every_option_of_a_plan_is_judged_as_the_planner_did(path: P
 def test_lines_for_a_target_of_uid_1000(flags: str, verdict: Verdict) -> None:
     line = f"docker run --pid container:web {flags} i gdb -p 1"
     assert judged(line, process=UID_1000).verdict is verdict
+
+
+# Each tried on Podman 4.3 and 5.8.
+@pytest.mark.parametrize(
+    ("flags", "refused"),
+    [
+        ("--cap-drop SYS_PTRACE --cap-add SYS_PTRACE", "SYS_PTRACE"),
+        ("--cap-drop ALL --cap-add ALL", "ALL"),
+        ("--cap-drop ALL,SYS_PTRACE --cap-add SYS_PTRACE", None),
+        ("--cap-drop NET_RAW --cap-add ALL,NET_RAW", None),
+        ("--privileged --cap-drop SYS_PTRACE --cap-add SYS_PTRACE", None),
+    ],
+)
+def test_podman_refuses_to_give_what_is_dropped(flags: str, refused: str | None) -> None:
+    line = f"podman run --pid container:web {flags} i gdb -p 1"
+    engine = {"name": "podman", "version": "5.8.6", "default_runtime": "crun"}
+    facts = [gate.fact for gate in judged(line, engine=engine).closed_gates if "drops it too" in gate.fact]
+    assert facts == ([f"Podman gives no container that adds {refused} and drops it too"] if refused else [])
+    by_docker = judged(line.replace("podman", "docker"), engine=engine)
+    assert not any("drops it too" in gate.fact for gate in by_docker.closed_gates)
 
 
 def test_a_line_that_does_not_join_the_target_is_closed_by_that() -> None:
