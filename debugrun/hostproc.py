@@ -30,7 +30,12 @@ def is_local(pid: int, container_id: str, kernel: str) -> bool:
     """
     if pid <= 0 or (kernel and os.uname().release != kernel):
         return False
-    return any(procfs.names_container(text_of(f"{pid}/{name}"), container_id) for name in ("cgroup", "mountinfo"))
+    return procfs.names_container(text_of(f"{pid}/cgroup"), container_id) or has_mounts_of(pid, container_id)
+
+
+def has_mounts_of(pid: int, container_id: str) -> bool:
+    """Whether a process sees the files that the engine mounts for that container: no other one's process does."""
+    return procfs.names_container(text_of(f"{pid}/mountinfo"), container_id)
 
 
 def sysctl(name: str) -> int | None:

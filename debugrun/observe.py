@@ -91,6 +91,8 @@ def observe(
         container = inspection.container_facts(inspected, engine_facts, image.result())
         if local and isinstance(seen, _Seen):
             container = profiles.of_container(container, inspected, seen.main.status.ppid)
+    if info.get("MemoryLimit") is False:  # it keeps what was asked for, and enforces nothing: rootless on cgroup v1
+        container = replace(container, memory_limit=0)
     engine_facts = replace(engine_facts, local=local)
     if isinstance(seen, Sandbox):
         process = sandbox.process_facts(container, str(inspected.get("Path", "")), wanted)
@@ -262,10 +264,13 @@ def _row(reading: Reading, container: ContainerFacts, seen: _Seen) -> Row:
 def _is_own(reading: Reading, container: ContainerFacts, seen: _Seen) -> bool:
     """Whether a process is of the container itself: not a sidecar's, nor of one whose PID namespace it shares.
 
-    Rootless engines may give containers no cgroup of their own: what can't be told apart counts as own.
+    Rootless engines may give containers no cgroup of their own: then the mounts tell, on this machine. What can't be
+    told apart counts as own.
     """
     if procfs.names_container(seen.main.cgroup, container.id):
         return procfs.names_container(reading.cgroup, container.id)
+    if seen.local and hostproc.has_mounts_of(seen.main.status.pid, container.id):
+        return hostproc.has_mounts_of(reading.status.pid, container.id)
     return procfs.container_of(reading.cgroup) is None
 
 
@@ -316,7 +321,7 @@ def _cross_checked(container: ContainerFacts, seen: _Seen) -> ContainerFacts:
     A process may give capabilities up, never gain them: more in its bounding set than was computed means that this
     engine's defaults are others. Nor can it take a seccomp filter off: none in force means that none was set.
     """
-    if seen.local and container.memory_limit:
+    if seen.local and container.memory_limit and procfs.names_container(seen.main.cgroup, container.id):
         container = replace(container, memory_used=hostproc.memory_used(seen.main.cgroup))
     status = seen.main.status
     real = procfs.names(status.bounding)
