@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
+import socket
+import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -16,22 +20,35 @@ from typing import Any
 import docker
 import pytest
 
-from debugrun import hostproc, inspection, observe
+from debugrun import hostproc, observe
 from debugrun.engine import Engine, connect
 from debugrun.errors import EngineError, TargetError
 from debugrun.facts import Facts, dump, load
 from debugrun.selection import Wanted
+from tests.live.victims import mapped, remove
 
 pytestmark = pytest.mark.live
 
 Look = Callable[..., Facts]
-DEFAULT = tuple(sorted(inspection.DOCKER_DEFAULT))
+# What a root process gets of each kind of engine when nothing is said, looked up by hand (not by the code under test)
+# in moby oci/caps/defaults.go and containers.conf(5) default_capabilities, and the same in CapPrm of each.
+GIVEN = {
+    "docker": (
+        "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW",
+        "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
+    ),
+    "podman": (
+        "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETPCAP",
+        "SETUID", "SYS_CHROOT",
+    ),
+}  # fmt: skip
 # What only a reader on the engine's machine can know.
 LOCAL_ONLY = {"engine": {"local", "capabilities"}, "container": {"memory_used"}, "images": {"target_holds_tool"}}
 LOCAL_ONLY["process"] = {"state"}  # it runs and sleeps meanwhile
-# What a scout sees less of: an exe link needs ptrace access, other PIDs than the main one are unknown on the host, and
-# a container has a /sys of its own, without the host's mounts.
-UNSEEN = {"process": {"exe", "host_pid"}, "host": {"tracefs"}}
+# What a scout sees less of: an exe link needs ptrace access, other PIDs than the main one are unknown on the host, a
+# container has a /sys of its own, without the host's mounts, and no file of the engine's machine, as Podman's default
+# profile is one.
+UNSEEN = {"process": {"exe", "host_pid"}, "host": {"tracefs"}, "engine": {"seccomp_profile"}}
 KINDS = ["root", "u1000", "hard", "rootcap", "rootnocaps", "undump", "undump1000", "static", "musl", "owngdb"]
 SEVERAL = ["init", "shinit"]
 
@@ -65,7 +82,18 @@ def container(engine: docker.APIClient, like: str, **options: Any) -> Iterator[s
         engine.start(created)
         yield created
     finally:
-        engine.remove_container(created, force=True)
+        remove(engine, created)
+
+
+def kind_of(engine: docker.APIClient) -> str:
+    names = {each["Name"] for each in engine.version().get("Components", [])}
+    return "podman" if "Podman Engine" in names else "docker"
+
+
+def without_cgroups(engine: docker.APIClient) -> bool:
+    """Whether its containers get no cgroups, and so no limits: a rootless engine may not write to those of v1."""
+    info = engine.info()
+    return "name=rootless" in info["SecurityOptions"] and info["CgroupVersion"] == "1"
 
 
 def needs_root() -> None:
@@ -75,7 +103,11 @@ def needs_root() -> None:
 
 @pytest.mark.parametrize("name", [*KINDS, *SEVERAL])
 def test_a_scout_sees_what_our_own_proc_says(
-    name: str, look: Look, target: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+    name: str,
+    engine: docker.APIClient,
+    look: Look,
+    target: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     needs_root()
     near = look(target(name), binaries=("gdb",))
@@ -83,6 +115,9 @@ def test_a_scout_sees_what_our_own_proc_says(
         pytest.skip("the engine is not on this machine: use one that is, DOCKER_HOST=unix://...")
     monkeypatch.setattr(hostproc, "is_local", lambda *_: False)
     far = look(target(name), binaries=("gdb",))
+    if mapped(engine, target(name)) and near.process.uids[1] == 0:
+        assert near.process.dumpable is None
+        near = dataclasses.replace(near, process=dataclasses.replace(near.process, dumpable=name != "undump"))
     for part in ("engine", "host", "container", "process", "images"):
         ours, theirs = getattr(near, part), getattr(far, part)
         for field in dataclasses.fields(ours):
@@ -92,36 +127,69 @@ def test_a_scout_sees_what_our_own_proc_says(
             assert seen == getattr(ours, field.name), f"{part}.{field.name}"
 
 
-WHO = {  # uid, dumpable, permitted
-    "root": (0, True, DEFAULT),
-    "u1000": (1000, True, ()),
-    "rootnocaps": (0, True, ()),
-    "rootcap": (0, True, tuple(sorted((*DEFAULT, "NET_ADMIN")))),
-    "undump": (0, False, DEFAULT),
-    "undump1000": (1000, False, ()),
-    "init": (0, True, DEFAULT),
-    "shinit": (0, True, DEFAULT),
+def test_a_default_profile_is_read_where_it_is_a_file(
+    engine: docker.APIClient, look: Look, target: Callable[[str], str]
+) -> None:
+    """Podman's; Docker's is compiled in."""
+    needs_root()
+    facts = look(target("root")).engine
+    if not facts.local:
+        pytest.skip("a file of the engine's machine: use one that is on this one, DOCKER_HOST=unix://...")
+    text = None
+    if kind_of(engine) == "podman":
+        with socket.socket(socket.AF_UNIX) as probing:
+            probing.connect(os.environ["DOCKER_HOST"].removeprefix("unix://"))
+            pid, _, _ = struct.unpack("3i", probing.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if facts.rootless:  # it started itself again in namespaces of its own, where not all mounts are to be seen
+            pid = int(re.findall(r"PPid:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())[0])
+        text = Path(f"/proc/{pid}/root/usr/share/containers/seccomp.json").read_text()
+    assert (facts.seccomp, facts.seccomp_profile) == ("default", text)
+
+
+# uid, dumpable, permitted: what was added to what the engine gives by itself, None: nothing at all
+WHO: dict[str, tuple[int, bool | None, tuple[str, ...] | None]] = {
+    "root": (0, True, ()),
+    "u1000": (1000, True, None),
+    "rootnocaps": (0, True, None),
+    "rootcap": (0, True, ("NET_ADMIN",)),
+    "undump": (0, False, ()),
+    "undump1000": (1000, False, None),
+    "init": (0, True, ()),
+    "shinit": (0, True, ()),
 }
 
 
 @pytest.mark.parametrize("name", WHO)
 @pytest.mark.parametrize("far", [False, True], ids=["near", "afar"])
-def test_who_the_process_is(
-    name: str, look: Look, target: Callable[[str], str], request: pytest.FixtureRequest, *, far: bool
+def test_who_the_process_is(  # noqa: PLR0913 - pytest's fixtures
+    name: str,
+    engine: docker.APIClient,
+    look: Look,
+    target: Callable[[str], str],
+    request: pytest.FixtureRequest,
+    *,
+    far: bool,
 ) -> None:
     if far:
         request.getfixturevalue("from_afar")
     else:
         needs_root()
     process = look(target(name)).process
-    assert (process.uids[1], process.dumpable, process.permitted) == WHO[name]
+    uid, dumpable, added = WHO[name]
+    if not far and uid == 0 and mapped(engine, target(name)):
+        dumpable = None
+    permitted = () if added is None else tuple(sorted({*GIVEN[kind_of(engine)], *added}))
+    assert (process.uids[1], process.dumpable, process.permitted) == (uid, dumpable, permitted)
     assert (process.comm, process.tracer) == ("worker", 0)
 
 
-def test_dumpable_is_looked_up_without_changing_who_we_are(look: Look, target: Callable[[str], str]) -> None:
+def test_dumpable_is_looked_up_without_changing_who_we_are(
+    engine: docker.APIClient, look: Look, target: Callable[[str], str]
+) -> None:
     needs_root()
+    expected = None if mapped(engine, target("undump")) else False
     before = Path("/proc/thread-self/status").read_text().split("CapInh")[1].split("NoNewPrivs")[0]
-    assert look(target("undump")).process.dumpable is False
+    assert look(target("undump")).process.dumpable is expected
     assert Path("/proc/thread-self/status").read_text().split("CapInh")[1].split("NoNewPrivs")[0] == before
 
 
@@ -161,7 +229,10 @@ def test_no_secret_gets_into_facts(
         environment={"TOKEN": "in-the-environment"},
         labels={"com.docker.compose.project": "in-a-label"},
     ) as secretive:
-        text = dump(look(secretive, binaries=("gdb",)))
+        deadline = time.monotonic() + 10
+        while (seen := look(secretive, binaries=("gdb",))).process.comm != "worker":
+            assert time.monotonic() < deadline  # for the shell to start it
+        text = dump(seen)
     assert not {secret for secret in secrets if secret in text}
     facts = load(text)
     assert (facts.process.comm, facts.container.orchestrator) == ("worker", "compose")
@@ -234,9 +305,10 @@ def test_containers_that_do_not_run_say_what_to_do(
 ) -> None:
     with container(engine, target("root"), name=f"debugrun-states-{os.getpid()}") as each:
         name = f"debugrun-states-{os.getpid()}"
-        engine.pause(each)
-        assert _refusal(look, name) == ("container-paused", f"docker unpause {name}")
-        engine.unpause(each)
+        if not without_cgroups(engine):  # they freeze
+            engine.pause(each)
+            assert _refusal(look, name) == ("container-paused", f"docker unpause {name}")
+            engine.unpause(each)
         engine.kill(each)
         engine.wait(each)
         assert _refusal(look, name) == ("container-not-running", f"docker start {name}")
@@ -304,8 +376,8 @@ def test_memory_is_told_where_there_is_a_limit(
     config = engine.create_host_config(mem_limit=64 << 20)
     with container(engine, target("root"), host_config=config) as limited:
         facts = look(limited)
-    assert facts.container.memory_limit == 64 << 20
-    if facts.engine.local:
+    assert facts.container.memory_limit == (0 if without_cgroups(engine) else 64 << 20)
+    if facts.engine.local and not without_cgroups(engine):
         assert facts.container.memory_used is not None
         assert 0 < facts.container.memory_used < 64 << 20
 
@@ -321,10 +393,13 @@ with connect() as engine:
 
 def test_a_member_of_group_docker_sees_all_but_what_is_roots(look: Look, target: Callable[[str], str]) -> None:
     needs_root()
-    socket = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-    if not socket.startswith("unix://"):
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if not host.startswith("unix://"):
         pytest.skip("the group of the engine's socket is what lets a user in: use DOCKER_HOST=unix://...")
-    group = Path(socket.removeprefix("unix://")).stat().st_gid
+    listening = Path(host.removeprefix("unix://")).stat()
+    group = listening.st_gid
+    if not listening.st_mode & stat.S_IWGRP:
+        pytest.skip("the engine's socket lets only its owner in: an engine with a group docker would run it")
     if group == 0:
         pytest.skip("the engine's socket belongs to group root: an engine with a group docker would run it")
     as_a_user = ["setpriv", "--reuid=54321", f"--regid={group}", "--clear-groups"]
@@ -333,7 +408,7 @@ def test_a_member_of_group_docker_sees_all_but_what_is_roots(look: Look, target:
         [*as_a_user, sys.executable, "-c", f"open({str(package / 'README.md')!r})"], check=False
     ).returncode:
         pytest.skip("other users can't read this checkout: one below /tmp or /var/tmp would run it")
-    with reachable(Path(socket.removeprefix("unix://"))) as path:
+    with reachable(Path(host.removeprefix("unix://"))) as path:
         for name, dumpable in (("root", None), ("u1000", True), ("undump1000", False)):
             ours = look(target(name))
             done = subprocess.run(
@@ -349,13 +424,13 @@ def test_a_member_of_group_docker_sees_all_but_what_is_roots(look: Look, target:
 
 
 @contextmanager
-def reachable(socket: Path) -> Iterator[Path]:
+def reachable(listening: Path) -> Iterator[Path]:
     """Another name of the socket, in a folder that every user may enter: a private engine's own is root's."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as folder:  # noqa: S108 - a new folder in it
         Path(folder).chmod(0o755)
         path = Path(folder) / "d.sock"
         try:
-            path.hardlink_to(socket)
+            path.hardlink_to(listening)
         except OSError as error:
             pytest.skip(
                 f"the engine's socket can't be linked to where others may go ({error}): same file system runs it"

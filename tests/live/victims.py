@@ -93,6 +93,16 @@ def remove(client: docker.APIClient, container: str) -> None:
         time.sleep(0.2)
 
 
+def mapped(client: docker.APIClient, container: str) -> bool:
+    """Whether its processes are in another user namespace than ours: the engine is rootless, or remaps.
+
+    Whether one of root there is dumpable can't be told from here: its files belong to root of that namespace either
+    way, and a look from outside takes SYS_PTRACE, which lifts that (kernel/ptrace.c, security/commoncap.c).
+    """
+    pid = client.inspect_container(container)["State"]["Pid"]
+    return Path(f"/proc/{pid}/ns/user").readlink() != Path("/proc/self/ns/user").readlink()
+
+
 @contextlib.contextmanager
 def client_of() -> Iterator[Engine]:
     with connect() as engine:
