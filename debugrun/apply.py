@@ -35,6 +35,7 @@ MEMORY = 4 << 30
 PIDS = 512  # gdb starts a thread per processor
 
 READY = 10.0  # seconds that a shell in the target has to start
+CREATED = 2.0  # seconds for the engine to create a container that we no longer want
 STOP_TIMEOUT = 60  # seconds that `docker stop` gives the sidecar before KILL
 
 
@@ -114,9 +115,8 @@ def _described(
 def _sidecar(engine: Engine, sidecar: Sidecar, target: ContainerFacts, stack: contextlib.ExitStack) -> Place:
     """Create, attach, start. Its input is attached before the start, so that there is no moment without a lease."""
     with contextlib.ExitStack() as undo:
-        # By name: the engine may have created what an interrupt kept it from telling us.
-        undo.callback(_discard, engine, sidecar.name)
-        container = engine.create_sidecar(sidecar)
+        container = _created(engine, sidecar)
+        undo.callback(_discard, engine, container)
         stream = engine.attach(container)
         undo.callback(stream.close)
         engine.start(container)
@@ -125,10 +125,31 @@ def _sidecar(engine: Engine, sidecar: Sidecar, target: ContainerFacts, stack: co
     return Place(engine=engine, container=container, target=target, user=sidecar.user, lease=held, privileged=False)
 
 
-def _discard(engine: Engine, name: str) -> None:
-    """Remove a sidecar that never ran a tool, if it is there at all."""
+def _created(engine: Engine, sidecar: Sidecar) -> str:
+    """Create it; one that an interrupt kept us from hearing of is waited for, by its name, and removed."""
+    try:
+        return engine.create_sidecar(sidecar)
+    except DebugrunError:
+        raise
+    except BaseException:
+        deadline = time.monotonic() + CREATED
+        while time.monotonic() < deadline:
+            with contextlib.suppress(DebugrunError):
+                engine.inspect_container(sidecar.name)
+                break
+            time.sleep(0.05)
+        _discard(engine, sidecar.name)
+        raise
+
+
+def _discard(engine: Engine, container: str) -> None:
+    """Remove a sidecar that has not started.
+
+    Never by force: the engine may have started it while an interrupt kept us from hearing of that, with its tool. Its
+    input has been closed then, and the lease ends it.
+    """
     with contextlib.suppress(DebugrunError):
-        engine.remove(name, force=True)
+        engine.remove(container)
 
 
 def _here(

@@ -19,7 +19,7 @@ import pytest
 from debugrun import attach
 from debugrun.apply import place
 from debugrun.attach import Invocation, Result
-from debugrun.engine import Engine, connect
+from debugrun.engine import Engine, Sidecar, connect
 from debugrun.errors import UsageError
 from debugrun.facts import ContainerFacts
 from debugrun.grants import Grant, Option, Placement, Verdict
@@ -159,4 +159,28 @@ def test_no_debugger_is_left_by_output_that_has_no_room(victim: Victim) -> None:
         )
     assert done.returncode == 125
     assert done.stderr.splitlines()[-1] == "debugrun: could not write the output: No space left on device"
+    released(victim)
+
+
+@pytest.mark.parametrize("at", ["create", "start"])
+def test_an_interrupt_before_the_engine_has_answered(
+    connection: Engine, victim: Victim, toolbox: str, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it made of the request is undone: a container is removed, a tool let go by its lease."""
+    create, start = connection.create_sidecar, connection.start
+
+    def interrupted_create(wanted: Sidecar) -> str:
+        threading.Timer(0.2, create, [wanted]).start()
+        raise KeyboardInterrupt
+
+    def interrupted_start(container: str) -> None:
+        start(container)
+        time.sleep(0.2)  # the tool runs
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(connection, "create_sidecar", interrupted_create if at == "create" else create)
+    monkeypatch.setattr(connection, "start", interrupted_start if at == "start" else start)
+    with pytest.raises(KeyboardInterrupt), sidecar(connection, victim, toolbox, ("sleep", "60")):
+        pass
+    time.sleep(0.5)
     released(victim)
