@@ -27,9 +27,12 @@ send() {
 
 release() {
     if [ "$stop" != CONT ]; then
+        later=
         for signal in $stop; do
-            [ "$signal" = "${stop%% *}" ] || pause
-            send "$signal" && send CONT
+            [ "$later" ] && pause
+            later=1
+            send "$signal" || return
+            send CONT
         done
         return
     fi
