@@ -20,6 +20,7 @@ from debugrun.engine import Engine, connect
 from debugrun.facts import Facts
 from debugrun.grants import Option, Verdict
 from debugrun.request import Request
+from debugrun.stream import Frames, Stream
 from debugrun.tools import Tool
 from tests.conftest import Completed
 from tests.live.victims import mapped
@@ -143,8 +144,15 @@ def sidecar(engine: docker.APIClient, typed: Attempt, image: str) -> Iterator[st
 
 
 def run(engine: docker.APIClient, container: str, argv: list[str], user: str = "") -> str:
-    made = str(engine.exec_create(container, argv, user=user)["Id"])
-    return engine.exec_start(made).decode(errors="replace")
+    """What it says. It waits for us to listen: Podman loses, now and then, what was said before."""
+    waiting = ["sh", "-c", 'read -r _ && exec "$@"', "sh", *argv]
+    made = str(engine.exec_create(container, waiting, user=user, stdin=True)["Id"])
+    frames, output = Frames(), b""
+    with contextlib.closing(Stream(engine.exec_start(made, socket=True))) as stream:
+        stream.send_all(b"\n")
+        while stream.wait(30) and (data := stream.receive()) != b"":
+            output += b"".join(part for _, part in frames.feed(data or b""))
+    return output.decode(errors="replace")
 
 
 def judged(line: str, tool: Tool, facts: Facts) -> Option:
