@@ -24,7 +24,7 @@ from debugrun.engine import Engine, connect
 from debugrun.errors import EngineError, TargetError
 from debugrun.facts import Facts, dump, load
 from debugrun.selection import Wanted
-from tests.live.victims import mapped, remove
+from tests.live.victims import mapped, remove, without_cgroups
 
 pytestmark = pytest.mark.live
 
@@ -87,12 +87,6 @@ def container(engine: docker.APIClient, like: str, **options: Any) -> Iterator[s
 def kind_of(engine: docker.APIClient) -> str:
     names = {each["Name"] for each in engine.version().get("Components", [])}
     return "podman" if "Podman Engine" in names else "docker"
-
-
-def without_cgroups(engine: docker.APIClient) -> bool:
-    """Whether its containers get no cgroups, and so no limits: a rootless engine may not write to those of v1."""
-    info = engine.info()
-    return "name=rootless" in info["SecurityOptions"] and info["CgroupVersion"] == "1"
 
 
 def needs_root() -> None:

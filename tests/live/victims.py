@@ -103,6 +103,21 @@ def mapped(client: docker.APIClient, container: str) -> bool:
     return Path(f"/proc/{pid}/ns/user").readlink() != Path("/proc/self/ns/user").readlink()
 
 
+def without_cgroups(client: docker.APIClient) -> bool:
+    """Whether its containers get no cgroups, and so no limits: a rootless engine may not write to those of v1."""
+    info = client.info()
+    return "name=rootless" in info["SecurityOptions"] and info["CgroupVersion"] == "1"
+
+
+def spares_execs(client: docker.APIClient) -> bool:
+    """Whether a container that is killed goes on, and is said to, for as long as something runs in it by exec.
+
+    Docker finds what else to kill in the cgroup. Podman looks for nothing, but says that the container has ended.
+    """
+    podman = "Podman Engine" in {each["Name"] for each in client.version().get("Components", [])}
+    return without_cgroups(client) and not podman
+
+
 @contextlib.contextmanager
 def client_of() -> Iterator[Engine]:
     with connect() as engine:
