@@ -287,13 +287,13 @@ class Engine:
 
 def in_json(argv: Sequence[str]) -> list[str]:
     """These words for the engine's API. Raises UsageError for one that JSON cannot carry."""
-    for number, word in enumerate(argv):
+    for word in argv:
         try:
             word.encode()
         except UnicodeEncodeError:
             raise UsageError(
                 "argument-not-utf8",
-                f"argument {number} of the tool, {os.fsencode(word)!r}, is not UTF-8, and the engine's API is JSON",
+                f"the tool's argument {os.fsencode(word)!r} is not UTF-8, and the engine's API is JSON",
                 "give that path by a UTF-8 name, or by a link with one",
             ) from None
     return list(argv)

@@ -138,7 +138,7 @@ def _with_near_names(engine: Engine, ref: str, error: TargetError) -> TargetErro
 
     if error.code != "no-such-container":
         return error
-    near = difflib.get_close_matches(ref, engine.container_names(everything=True), n=2, cutoff=0.7)
+    near = difflib.get_close_matches(ref, engine.container_names(everything=True), n=2)
     hint = f"did you mean {' or '.join(near)}?" if near else error.hint
     return TargetError(error.code, error.message, hint)
 

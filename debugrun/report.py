@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from debugrun import emulation, sandbox
 from debugrun.facts import Facts
-from debugrun.grants import Gate, Grant, Layer, Option, Verdict
+from debugrun.grants import Gate, Grant, Layer, Option, Placement, Verdict
 from debugrun.plan import Plan, within
 
 PLAN_SCHEMA = 1
@@ -161,6 +161,9 @@ def refusal(plan: Plan) -> tuple[str, str]:
     """(message, next command) when nothing within the ceiling works: the true layer, and the flag that allows more."""
     facts = plan.facts
     wider = plan.beyond()
+    if plan.ceiling.via is Placement.HERE and not any(each.placement is Placement.HERE for each in plan.options):
+        name, binary = facts.container.name, plan.tool.binary
+        return f"{name} holds no {binary}: there is nothing to run in it", _in_a_sidecar(plan)
     blockers = [gate for option in plan.options[:1] for gate in option.closed_gates]
     # What closes every option is the cause; the others are only in the way of some.
     blockers = [gate for gate in blockers if all(gate in each.closed_gates for each in plan.options)] or blockers
@@ -168,6 +171,9 @@ def refusal(plan: Plan) -> tuple[str, str]:
     message = f"nothing within --max-grant {plan.ceiling.grant.value} puts {plan.tool.name} there: {reason}"
     if wider is None and (advice := emulation.advice(facts) or sandbox.advice(facts)):
         return message, advice
+    if wider is None and all(each.image is None for each in plan.options if each.placement is Placement.SIDECAR):
+        image = "name an image that holds it: --image IMAGE"
+        return message, image if facts.images.toolbox else f"debugrun toolbox build; or {image}"
     if wider is None:
         facts_met = dict.fromkeys(gate.fact for gate in blockers)
         return message, f"no grant opens it: {'; '.join(list(facts_met)[:3])}"
@@ -176,6 +182,15 @@ def refusal(plan: Plan) -> tuple[str, str]:
         flag = f"--via {wider.placement.value} {flag}"
     what_it_takes = what(wider, facts.process.permitted)
     return message, f"debugrun {plan.tool.name} {facts.container.name} {facts.process.pid} {flag}  ({what_it_takes})"
+
+
+def _in_a_sidecar(plan: Plan) -> str:
+    """The command with a sidecar, by the ladder's next rung where it takes one."""
+    open_ = (each for each in plan.options if each.verdict is not Verdict.CLOSED)
+    found = next((each for each in open_ if each.placement is Placement.SIDECAR), None)
+    flag = "" if found is None or found.grant.rank <= plan.ceiling.grant.rank else f" --max-grant {found.grant.value}"
+    line = f"debugrun {plan.tool.name} {plan.facts.container.name} {plan.facts.process.pid}{flag}"
+    return line if found is None else f"{line}  ({what(found, plan.facts.process.permitted)})"
 
 
 def facts_text(facts: Facts) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from debugrun import apply, attach, audit, engine, judge, observe, opening, report, seccomp, tools
 from debugrun.command import Filling, tool_argv
-from debugrun.errors import EXIT_REFUSED, RefusedError
+from debugrun.errors import EXIT_REFUSED, EngineError, RefusedError
 from debugrun.facts import Facts
 from debugrun.grants import Layer, Option, Placement, Verdict
 from debugrun.plan import Plan, plan
@@ -77,12 +77,15 @@ def look(connection: engine.Engine, request: Request, tool: Tool | None) -> Fact
     binaries = (tool.binary,) if tool else ()
     image = request.image or TOOLBOX
     try:
-        return observe.observe(connection, request.container, wanted, binaries=binaries, toolbox_ref=image)
+        facts = observe.observe(connection, request.container, wanted, binaries=binaries, toolbox_ref=image)
     except observe.AmbiguousError as error:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
         wanted = Wanted(pid=pick(error.rows))
-        return observe.observe(connection, request.container, wanted, binaries=binaries, toolbox_ref=image)
+        facts = observe.observe(connection, request.container, wanted, binaries=binaries, toolbox_ref=image)
+    if request.image and facts.images.toolbox is None:
+        raise EngineError("no-image", f"the engine has no image {request.image}", f"docker pull {request.image}")
+    return facts
 
 
 def attempt(connection: engine.Engine, request: Request, decision: Plan, option: Option) -> attach.Result:

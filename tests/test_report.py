@@ -85,6 +85,21 @@ def test_a_tool_that_may_kill_says_so_of_several_threads_only() -> None:
     assert not cases.decide({"tool": "strace", "facts": {"process": {"threads": 3}}}).harm
 
 
+def test_a_tool_that_is_nowhere_at_hand_says_how_to_get_it() -> None:
+    none = {"tool": "gdb", "facts": {"images": {"toolbox": "null"}}}
+    message, hint = report.refusal(cases.decide(none))
+    assert "no image at hand holds the tool" in message
+    assert hint == "debugrun toolbox build; or name an image that holds it: --image IMAGE"
+    lacking = {"tool": "gdb", "facts": {"images": {"toolbox_binaries": ["strace"]}}}
+    assert report.refusal(cases.decide(lacking))[1] == "name an image that holds it: --image IMAGE"
+
+
+def test_here_needs_the_tool_in_the_container() -> None:
+    message, hint = report.refusal(cases.decide({"tool": "gdb", "via": "here", "facts": {"process": UID_1000}}))
+    assert message == "web holds no gdb: there is nothing to run in it"
+    assert hint == "debugrun gdb web 1  (sidecar as 1000:1000, no capabilities, default seccomp)"
+
+
 @pytest.mark.parametrize("uid", [0, 1000])
 def test_what_closes_everything_is_the_only_reason_given(uid: int) -> None:
     changes = {"uids": [uid] * 4, "gids": [uid] * 4, **({} if uid == 0 else {"permitted": []})}
