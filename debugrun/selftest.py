@@ -118,7 +118,11 @@ def _works(connection: engine.Engine, request: Request, decision: Plan, option: 
     """Whether the tool does its job; an engine that refuses to make its place is a no as well."""
     work = WORKS[decision.tool.name]
     step = replace(
-        session.invocations(request, decision, option)[0], duration=work.seconds, tty=False, hold_output=False
+        session.invocations(request, decision, option)[0],
+        duration=work.seconds,
+        tty=False,
+        input=False,
+        hold_output=False,
     )
     with tempfile.TemporaryFile() as said, Path(os.devnull).open("rb") as nothing:
         try:

@@ -221,7 +221,7 @@ class Bench:
         process = decision.facts.process.host_pid
         assert process is not None
         seconds = None if work.seconds is None else work.seconds * self.slowness
-        step = dataclasses.replace(session.invocations(request, decision, option)[0], duration=seconds)
+        step = dataclasses.replace(session.invocations(request, decision, option)[0], duration=seconds, input=True)
         typed = ask_for_memory(process) if work.memory else b""
         result, text = self.execute(place, work, step, typed, what)
         done = result.refuted is None and result.status == 0 and all(each in text for each in work.shows)

@@ -181,7 +181,7 @@ class Bench(trials.Bench):
         assert process is not None
         works, said = True, ""
         for step in session.invocations(request, decision, option):
-            step = dataclasses.replace(step, duration=work.seconds or step.duration)  # noqa: PLW2901
+            step = dataclasses.replace(step, duration=work.seconds or step.duration, input=True)  # noqa: PLW2901
             typed = work.typed if isinstance(work, Work) else b""
             result, text = self.follow(place, step, typed, what)
             said += f"{result}, {text[-1000:]!r}\n"
