@@ -221,9 +221,16 @@ def ending(place: Place, running: Running, tool: str) -> int:
                 deadline = min(deadline, now + ENDS_TOGETHER)
             time.sleep(0.1)
         if status is None or not alive:
-            message = f"the sidecar was killed while {tool} was at {place.target.name}"
-            raise EngineError("sidecar-killed", message, f"does it still run? docker inspect {place.target.name}")
+            raise _killed(place, tool, ended=not alive)
     return status
+
+
+def _killed(place: Place, tool: str, *, ended: bool) -> EngineError:
+    """The sidecar was killed; where the engine says that it has `ended`, its tool may run on all the same."""
+    if ended:
+        place.clear()
+    message = f"the sidecar was killed while {tool} was at {place.target.name}"
+    return EngineError("sidecar-killed", message, f"does it still run? docker inspect {place.target.name}")
 
 
 def lost(place: Place, tool: str, why: object) -> EngineError:

@@ -221,6 +221,32 @@ class Place:
                     return True
         return False
 
+    def clear(self) -> None:
+        """Make a tool let go that has outlived its sidecar, and remove that.
+
+        Podman ends a container's main process only; what runs in it by exec goes on without end, and keeps the
+        container from being removed. A tool at a terminal is told by its keys, so that its breakpoints go; any other is
+        killed, as Docker does with all.
+        """
+        if self.running is not None and self.running.tty:
+            self._end_input(self.running)
+        if self.container != self.target.id:
+            with contextlib.suppress(DebugrunError):
+                self.engine.remove(self.container, force=True)
+
+    @staticmethod
+    def _end_input(running: Running) -> None:
+        deadline = time.monotonic() + GENTLE
+        word = INTERRUPT
+        with contextlib.suppress(LostError):
+            while time.monotonic() < deadline:
+                running.stream.send_all(word)
+                # The end of input more than once: a tool that changes the TTY's mode does not see it.
+                word, again = END_OF_INPUT, time.monotonic() + 0.5
+                while (left := again - time.monotonic()) > 0:
+                    if running.stream.wait(left) and running.receive() is None:
+                        return
+
     def leave(self) -> None:
         """End what still runs and close its connection; the lease does the rest."""
         try:

@@ -337,6 +337,20 @@ def test_the_terminal_is_as_before(engine: docker.APIClient, gdb: Spawn, victim:
         released(victim, reaped=end != "sidecar")
 
 
+def test_a_killed_sidecar_takes_a_tool_along_that_runs_in_it_by_exec(engine: docker.APIClient, victim: Victim) -> None:
+    """Podman kills its main process only."""
+    if spares_execs(engine):
+        pytest.skip("the engine does not see that the sidecar was killed: one with cgroups runs it")
+    words = [sys.executable, "-m", "debugrun", "strace", victim.name]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        victim.await_work(process, traced=True)
+        engine.kill(victim.sidecars()[0])
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 125
+    assert b"debugrun: the sidecar was killed while strace was at" in told
+    released(victim, reaped=False)
+
+
 def test_batch_output_is_the_tool_s_byte_for_byte(victim: Victim) -> None:
     command = ["-batch", "-ex", r'printf "%c%c%c\n", 255, 0x1b, 13']
     words = [sys.executable, "-m", "debugrun", "gdb", victim.name, "--", *command]
