@@ -226,8 +226,8 @@ def ending(place: Place, running: Running, tool: str) -> int:
 
 
 def _killed(place: Place, tool: str, *, ended: bool) -> EngineError:
-    """The sidecar was killed; where the engine says that it has `ended`, its tool may run on all the same."""
-    if ended:
+    """The sidecar was killed; where the engine says that it has `ended`, a tool by exec may run on all the same."""
+    if ended and place.first is None:
         place.clear()
     message = f"the sidecar was killed while {tool} was at {place.target.name}"
     return EngineError("sidecar-killed", message, f"does it still run? docker inspect {place.target.name}")
