@@ -10,20 +10,20 @@ from debugrun.stream import Frames, LostError, Stream
 
 SILENCE = 20  # seconds without a line after which the script ends the tool: the client is asleep or cut off
 BEAT = 5.0  # seconds between two lines
-PATIENCE = 10  # seconds that a tool without breakpoints has to end
+PATIENCE = 10  # seconds that a tool has to end, unless it holds breakpoints
 TINI = ("/usr/bin/tini", "-s", "-g", "--")  # of the toolbox: takes in orphans, passes signals on to the script
 
 
 def command(
     *, stop_signal: str = "TERM", breakpoints: bool, shell: str = "sh", mark: str = "", tool: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """The script as argv. A tool with `breakpoints` is waited for without end: KILL would kill the target.
+    """The script as argv. A tool with `breakpoints` is waited for while it traces: KILL would kill the target.
 
     With `tool`, its argv, the script starts that itself, and puts `mark` before what it says; in the toolbox only.
     """
     text = (resources.files("debugrun") / "data" / "lease.sh").read_text(encoding="utf-8")
-    patience = "0" if breakpoints else str(PATIENCE)
-    words = (shell, "-c", text, "debugrun-lease", stop_signal, patience, str(SILENCE))
+    writes = "writes" if breakpoints else ""
+    words = (shell, "-c", text, "debugrun-lease", stop_signal, str(PATIENCE), str(SILENCE), writes)
     return (*TINI, *words, mark, *tool) if tool else words
 
 

@@ -223,6 +223,8 @@ class Bench:
         seconds = None if work.seconds is None else work.seconds * self.slowness
         step = dataclasses.replace(session.invocations(request, decision, option)[0], duration=seconds, input=True)
         typed = ask_for_memory(process) if work.memory else b""
+        if is_stopped(process):  # late, by the one before
+            os.kill(process, signal.SIGCONT)
         result, text = self.execute(place, work, step, typed, what)
         done = result.refuted is None and result.status == 0 and all(each in text for each in work.shows)
         stopped = is_stopped(process)

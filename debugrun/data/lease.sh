@@ -1,19 +1,19 @@
-# Holds a debug tool on a lease: sh -c THIS lease STOP PATIENCE SILENCE [MARK TOOL...]
+# Holds a debug tool on a lease: sh -c THIS lease STOP PATIENCE SILENCE WRITES [MARK TOOL...]
 # When the client goes (end of input), sleeps (no line for SILENCE seconds; a shell whose read has no -t notices the
 # end of input only) or the container is stopped (TERM), the tool gets the signal STOP and the script ends after it.
 # STOP may be several, a second apart.
 # STOP is CONT for a tool that ends at the end of its own input, but looks at that only when its target does something
 # (gdbserver): the targets get it then, and for a process that runs it means nothing.
-# A tool that has not ended PATIENCE seconds later is left to the engine's KILL; 0: never, since its breakpoints
-# would stay in the target's memory and kill that.
+# A tool that has not ended PATIENCE seconds later is killed; one that WRITES (not empty) breakpoints not while it traces
+# anything, since they would stay in the target's memory and kill that.
 # The input's lines: "" (still here), "tool PID START" (starttime of proc_pid_stat(5): a PID may be used again), and
 # "int", "hup", "stop" (signals for the tool). It never forks where it can do without: in a PID namespace that belongs
 # to the target, an orphan would become a zombie of the target's PID 1.
 # With a TOOL it starts that itself, without input, below `tini -s -g`, and in busybox: what it has to say then comes on
 # standard error, each line after MARK; the tool's exit status on both streams, last.
 set -f
-stop=$1 patience=$2 silence=$3 mark=${4-} tool='' start=''
-[ "$mark" ] && shift 4
+stop=$1 patience=$2 silence=$3 writes=$4 mark=${5-} tool='' start=''
+[ "$mark" ] && shift 5
 
 alive() {
     [ "$tool" ] && { read -r stat <"/proc/$tool/stat"; } 2>/dev/null || return 1
@@ -47,6 +47,25 @@ release() {
     set -f
 }
 
+# Whether the tool, or a child of it (lldb's server), traces a thread of this PID namespace; yes where that is hidden.
+tracing() {
+    read -r _ </proc/1/status || return 0
+    set +f
+    for status in /proc/[0-9]*/task/[0-9]*/status; do
+        tracer=0 parent=0
+        while read -r key value _; do
+            [ "$key" = TracerPid: ] && tracer=$value && break
+        done <"$status"
+        [ "$tracer" = 0 ] && continue
+        while read -r key value _; do
+            [ "$key" = PPid: ] && parent=$value && break
+        done <"/proc/$tracer/status"
+        [ "$tracer" = "$tool" ] || [ "$parent" = "$tool" ] && break
+    done 2>/dev/null
+    set -f
+    [ "$tracer" = "$tool" ] || [ "$parent" = "$tool" ]
+}
+
 pause() {
     if [ "$limit" ]; then
         read -r -t 1 _ <&3
@@ -62,8 +81,8 @@ end() {
     while alive; do
         [ $((waited % 5)) -eq 0 ] && release
         waited=$((waited + 1))
-        if [ "$patience" -gt 0 ] && [ "$waited" -gt "$patience" ]; then
-            [ "$mark" ] && send KILL # our end is not the container's
+        if [ "$waited" -gt "$patience" ] && { [ ! "$writes" ] || ! tracing; }; then
+            send KILL
             exit 1
         fi
         pause

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import termios
 import threading
 import time
@@ -27,7 +28,7 @@ from debugrun.facts import ContainerFacts
 from debugrun.grants import Grant, Layer, Option, Placement, Verdict
 from debugrun.place import Place
 from debugrun.tools import Failure
-from tests.live.victims import Victim, released, spares_execs, victims
+from tests.live.victims import Victim, interrupting, released, spares_execs, victims
 
 pytestmark = pytest.mark.live
 
@@ -162,16 +163,12 @@ def test_a_reader_that_goes_ends_the_tool(spot: Place) -> None:
 
 def test_ctrl_c_reaches_the_tool_and_twice_ends_it(spot: Place) -> None:
     script = "trap 'echo once' INT; echo up; while :; do sleep .1; done"
-
-    def interrupt() -> None:
-        for _ in range(2):
-            time.sleep(1.0)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    result, out, _ = relayed(spot, script)
-    thread.join()
+    with tempfile.TemporaryFile() as out_file, interrupting() as said, Path(os.devnull).open() as nothing:
+        said.append(out_file.fileno())
+        invocation = Invocation(argv=("sh", "-c", script), tool="sh")
+        result = attach.run(spot, invocation, stdin=nothing.fileno(), stdout=out_file.fileno())
+        out_file.seek(0)
+        out = out_file.read()
     assert (result.status, out) == (143, b"up\nonce\n")
 
 

@@ -24,7 +24,7 @@ from debugrun.errors import UsageError
 from debugrun.facts import ContainerFacts
 from debugrun.grants import Grant, Option, Placement, Verdict
 from debugrun.place import Place
-from tests.live.victims import Victim, released, victims
+from tests.live.victims import Victim, interrupting, released, victims
 
 pytestmark = pytest.mark.live
 
@@ -44,12 +44,14 @@ def victim(engine: docker.APIClient, toolbox: str) -> Iterator[Victim]:
 
 
 @contextlib.contextmanager
-def sidecar(connection: Engine, victim: Victim, image: str, argv: tuple[str, ...]) -> Iterator[Place]:
+def sidecar(
+    connection: Engine, victim: Victim, image: str, argv: tuple[str, ...], *, breakpoints: bool = False
+) -> Iterator[Place]:
     option = Option(
         placement=Placement.SIDECAR, grant=Grant.NONE, user="1000:1000", verdict=Verdict.OPEN, gates=(), image=image
     )
     facts = ContainerFacts(id=victim.id, name=victim.name, image=victim.image, image_id="", state="running")
-    with place(connection, option, facts, session="test", tool="sh", breakpoints=False, only=argv) as spot:
+    with place(connection, option, facts, session="test", tool="sh", breakpoints=breakpoints, only=argv) as spot:
         yield spot
 
 
@@ -57,9 +59,12 @@ def started(
     connection: Engine, victim: Victim, image: str, argv: tuple[str, ...], **more: object
 ) -> tuple[Result, bytes, bytes]:
     """A sidecar that starts with these words: their result, standard output and standard error."""
+    said = more.pop("said", None)
     invocation = Invocation(argv=argv, tool="sh", input=False, **more)  # type: ignore[arg-type]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         with sidecar(connection, victim, image, argv) as spot:
+            if isinstance(said, list):
+                said.append(out.fileno())
             result = attach.run(spot, invocation, stdout=out.fileno(), stderr=err.fileno())
         out.seek(0)
         err.seek(0)
@@ -120,16 +125,9 @@ def test_a_duration_ends_with_an_interrupt(connection: Engine, victim: Victim, t
 
 
 def test_ctrl_c_reaches_it_and_twice_ends_it(connection: Engine, victim: Victim, toolbox: str) -> None:
-    def interrupt() -> None:
-        for _ in range(2):
-            time.sleep(1.0)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
     script = "trap 'echo once' INT; echo up; while :; do sleep .1; done"
-    result, out, _ = started(connection, victim, toolbox, ("sh", "-c", script))
-    thread.join()
+    with interrupting() as said:
+        result, out, _ = started(connection, victim, toolbox, ("sh", "-c", script), said=said)
     assert (result.status, out) == (143, b"up\nonce\n")
 
 
@@ -139,12 +137,14 @@ def test_what_it_orphans_does_not_stay_with_the_target(connection: Engine, victi
     released(victim)
 
 
+@pytest.mark.parametrize("breakpoints", [False, True])
 def test_one_that_will_not_end_is_killed(
-    connection: Engine, victim: Victim, toolbox: str, monkeypatch: pytest.MonkeyPatch
+    connection: Engine, victim: Victim, toolbox: str, monkeypatch: pytest.MonkeyPatch, *, breakpoints: bool
 ) -> None:
-    """By its lease, whose own end is not the container's here; a tool with breakpoints would be waited for."""
+    """By its lease, whose own end is not the container's; also one with breakpoints, where it traces nothing."""
     monkeypatch.setattr("debugrun.lease.PATIENCE", 2)
-    with sidecar(connection, victim, toolbox, ("sh", "-c", "trap '' INT TERM HUP; while :; do sleep .1; done")) as spot:
+    deaf = ("sh", "-c", "trap '' INT TERM HUP; while :; do sleep .1; done")
+    with sidecar(connection, victim, toolbox, deaf, breakpoints=breakpoints) as spot:
         time.sleep(0.5)
         assert spot.running is not None
         spot.running.ended = True  # we do not wait for it, like a client that was killed
@@ -183,4 +183,24 @@ def test_an_interrupt_before_the_engine_has_answered(
     with pytest.raises(KeyboardInterrupt), sidecar(connection, victim, toolbox, ("sleep", "60")):
         pass
     time.sleep(0.5)
+    released(victim)
+
+
+@pytest.mark.parametrize("tracer", ["tool", "child"])
+def test_one_that_traces_is_not_killed_while_it_may_have_breakpoints(
+    connection: Engine, victim: Victim, toolbox: str, tracer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("debugrun.lease.PATIENCE", 1)
+    strace = "strace -I never -o /dev/null -f -p 1"
+    script = f"trap '' INT TERM HUP; {'exec ' * (tracer == 'tool')}{strace}; exit 3"
+    with sidecar(connection, victim, toolbox, ("sh", "-c", script), breakpoints=True) as spot:
+        deadline = time.monotonic() + 10
+        while not victim.tracer() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert spot.running is not None
+        spot.running.ended = True
+    time.sleep(4)
+    held = victim.tracer()
+    assert held != 0
+    os.kill(held, signal.SIGKILL)
     released(victim)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -116,6 +119,33 @@ def spares_execs(client: docker.APIClient) -> bool:
     """
     podman = "Podman Engine" in {each["Name"] for each in client.version().get("Components", [])}
     return without_cgroups(client) and not podman
+
+
+@contextlib.contextmanager
+def interrupting() -> Iterator[list[int]]:
+    """Press Ctrl-C twice on the tool that we run, once it has said something: the list takes the file of its output.
+
+    Where the tool has ended already, nobody takes it: it must not end the tests.
+    """
+    said: list[int] = []
+    over = threading.Event()
+
+    def interrupt() -> None:
+        while not over.wait(0.1) and not (said and os.fstat(said[0]).st_size):
+            pass
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            over.wait(1.0)
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        yield said
+    finally:
+        over.set()
+        thread.join()
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
