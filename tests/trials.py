@@ -165,7 +165,7 @@ class Bench:
         if work not in self.decisions:
             request = Request(tool=work.tool, container=self.container, comm=self.comm, mode=work.mode, args=work.args)
             tool, mode = session.find_tool(request, Path("/nonexistent"))
-            facts = session.look(self.connection, request, tool)
+            facts = with_what_is_hidden(session.look(self.connection, request, tool))
             self.decisions[work] = request, plan(tool, mode, facts, request.ceiling)
         return self.decisions[work]
 
@@ -242,6 +242,18 @@ class Bench:
         with said.open("wb") as output, keys.open("rb") as source, limit(what, PATIENCE * self.slowness):
             result = attach.run(place, step, stdin=source.fileno(), stdout=output.fileno(), stderr=output.fileno())
         return result, said.read_bytes()
+
+
+def with_what_is_hidden(facts: Facts) -> Facts:
+    """With what an engine in a user namespace hides of a root target and that one knows: whether it is dumpable.
+
+    A person gets the verdict "unknown" there, and the program tries; here the rules are held against the kernel.
+    """
+    process = facts.process
+    if process.dumpable is not None or process.uids[1] != 0 or process.host_pid is None:
+        return facts
+    told = Path(f"/proc/{process.host_pid}/cmdline").read_bytes().split(b"\0")
+    return dataclasses.replace(facts, process=dataclasses.replace(process, dumpable=b"undumpable" not in told))
 
 
 def ask_for_memory(process: int) -> bytes:
