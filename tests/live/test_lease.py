@@ -104,7 +104,7 @@ def test_ltrace_of_one_thread(engine: docker.APIClient, toolbox: str, number: si
         released(lone)
 
 
-@inputs
+@pytest.mark.parametrize("stdin", [subprocess.PIPE, pytest.param(subprocess.DEVNULL, marks=pytest.mark.slow)])
 def test_a_client_that_sleeps(victim: Victim, stdin: int) -> None:
     with caught("gdb", victim, stdin) as process:
         process.send_signal(signal.SIGSTOP)
