@@ -77,6 +77,8 @@ pause() {
 end() {
     trap '' TERM HUP
     echo "$mark$1"
+    # One that waits for its go ends with the client too. Killed with the container, its shells would be the target's.
+    [ "$tool" ] || pause
     waited=0
     while alive; do
         [ $((waited % 5)) -eq 0 ] && release
