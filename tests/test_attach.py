@@ -194,7 +194,7 @@ def start_of(pid: int) -> str:
 @contextlib.contextmanager
 def leased(shell: str, *, silence: int = 20) -> Iterator[subprocess.Popen[bytes]]:
     script = lease.command(breakpoints=True, shell=shell)
-    words = [*script[:-1], str(silence)]
+    words = [*script[:-2], str(silence), script[-1]]
     if shell == "busybox":
         words.insert(1, "sh")
     pipe = subprocess.PIPE
