@@ -78,10 +78,12 @@ def victim(engine: docker.APIClient, toolbox: str) -> Iterator[Victim]:
         yield made
 
 
-def run(way: remote.Way, *words: str, stdin: str = "", **more: str) -> Completed:
+def run(way: remote.Way, *words: str, stdin: str | None = "", **more: str) -> Completed:
+    """Without input (None) a tool starts with its sidecar, else by an exec in it."""
     environment = {**os.environ, **way.environment, **more}
+    given = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
     return subprocess.run(
-        [PROGRAM, *words], input=stdin, env=environment, capture_output=True, text=True, check=False, timeout=90
+        [PROGRAM, *words], env=environment, capture_output=True, text=True, check=False, timeout=90, **given
     )
 
 
@@ -150,8 +152,9 @@ def test_a_terminal_with_its_size_its_ctrl_c_and_its_exit_status(way: remote.Way
     nothing_left(way)
 
 
-def test_a_batch_run_is_what_it_is_nearby(way: remote.Way, victim: Victim) -> None:
-    done = run(way, "gdb", victim.name, "--", "-batch", "-ex", "bt", "-ex", "quit 9")
+@pytest.mark.parametrize("stdin", ["", None], ids=["input", "no-input"])
+def test_a_batch_run_is_what_it_is_nearby(way: remote.Way, victim: Victim, stdin: str | None) -> None:
+    done = run(way, "gdb", victim.name, "--", "-batch", "-ex", "bt", "-ex", "quit 9", stdin=stdin)
     assert done.returncode == 9, done.stderr
     assert re.search(r"^#\d+ .* main \(.*worker\.c:\d+$", done.stdout, re.MULTILINE)
     released(victim)
@@ -169,11 +172,12 @@ def test_the_end_of_our_input_ends_the_tool_and_not_its_output(way: remote.Way, 
 
 
 @pytest.mark.slow
-def test_a_client_that_is_killed_leaves_nothing(way: remote.Way, victim: Victim) -> None:
+@pytest.mark.parametrize("stdin", [subprocess.PIPE, subprocess.DEVNULL], ids=["input", "no-input"])
+def test_a_client_that_is_killed_leaves_nothing(way: remote.Way, victim: Victim, stdin: int) -> None:
     commands = ["-ex", "break pause_100_ms if 0", "-ex", "continue"]
     with subprocess.Popen(
         [PROGRAM, "gdb", victim.name, "--", *commands],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdin=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         env={**os.environ, **way.environment},
     ) as client:  # fmt: skip
         victim.await_work(client, traced=True)
