@@ -8,8 +8,10 @@ import gc
 import os
 import sys
 
-from debugrun import CEILING_VARIABLE, catalog, contexts
+from debugrun import CEILING_VARIABLE
+from debugrun.engine import contexts
 from debugrun.errors import EXIT_FAILED, EXIT_INTERRUPT, DebugrunError
+from debugrun.toolbox import catalog
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # write(2): a disk that takes no more
 
@@ -67,7 +69,7 @@ def _run(argv: list[str]) -> int:
     typed = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS")
     folder = catalog.user_directory()
     if not typed and words and words[0] in catalog.names(folder) and not os.environ.get(CEILING_VARIABLE):
-        from debugrun.request import plain  # noqa: PLC0415 - not for the verbs
+        from debugrun.core.ask.request import plain  # noqa: PLC0415 - not for the verbs
 
         if request := plain(words, tool_args):
             from debugrun import session  # noqa: PLC0415 - not for the verbs
@@ -76,7 +78,7 @@ def _run(argv: list[str]) -> int:
                 return session.run(request, folder)
             except KeyboardInterrupt:
                 return EXIT_INTERRUPT
-    from debugrun import cli  # noqa: PLC0415 - a plain line does without
+    from debugrun.cli import app as cli  # noqa: PLC0415 - a plain line does without
 
     app = cli.application(contexts.take(typed.split()[1:]) if typed else words, completing=bool(typed))
     app(args=words, obj=tool_args, prog_name="debugrun")

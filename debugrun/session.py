@@ -9,15 +9,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from debugrun import apply, attach, audit, engine, judge, observe, opening, report, seccomp, tools
-from debugrun.command import Filling, tool_argv
+from debugrun.attach import apply, attach
+from debugrun.core.ask.request import Request
+from debugrun.core.ask.selection import Row, Wanted
+from debugrun.core.decide import judge, widen_profile
+from debugrun.core.decide.plan import Plan, plan
+from debugrun.core.grants import Layer, Option, Placement, Verdict
+from debugrun.core.know import tool_file
+from debugrun.core.know.facts import Facts
+from debugrun.core.know.tool_file import Mode, Tool
+from debugrun.core.rules import seccomp
+from debugrun.core.say import report
+from debugrun.core.say.command import Filling, tool_argv
+from debugrun.engine import engine
 from debugrun.errors import EXIT_REFUSED, EngineError, RefusedError
-from debugrun.facts import Facts
-from debugrun.grants import Layer, Option, Placement, Verdict
-from debugrun.plan import Plan, plan
-from debugrun.request import Request
-from debugrun.selection import Row, Wanted
-from debugrun.tools import Mode, Tool
+from debugrun.observe import kernel_log, observe
 
 TOOLBOX = "debugrun-toolbox:latest"
 
@@ -25,9 +31,9 @@ TOOLBOX = "debugrun-toolbox:latest"
 def run(request: Request, folder: Path) -> int:
     """Put the tool on the process. Returns the tool's exit status; raises DebugrunError."""
     if request.ceiling.via is Placement.RECREATE:
-        from debugrun import recreation, underneath  # noqa: PLC0415 - rarely asked for
+        from debugrun.recreate import flow, restart_under  # noqa: PLC0415 - rarely asked for
 
-        by = underneath.run if request.recreation.restart_under else recreation.run
+        by = restart_under.run if request.recreation.restart_under else flow.run
         return by(request, folder)
     with engine.connect() as connection:
         return debug(connection, request, folder)
@@ -48,7 +54,11 @@ def debug(connection: engine.Engine, request: Request, folder: Path) -> int:
             return settled(result)
         print(f"debugrun: refused: {result.refuted.text}", file=sys.stderr)
         if result.refuted.layer is Layer.LSM and facts.engine.local:
-            print("".join(f"debugrun: the kernel: {line}\n" for line in audit.denials(began)), end="", file=sys.stderr)
+            print(
+                "".join(f"debugrun: the kernel: {line}\n" for line in kernel_log.denials(began)),
+                end="",
+                file=sys.stderr,
+            )
         decision = decision.refute(result.refuted.layer, result.refuted.text)
     raise RefusedError("refused", *report.refusal(decision))
 
@@ -67,7 +77,7 @@ def settled(result: attach.Result) -> int:
 
 def find_tool(request: Request, folder: Path) -> tuple[Tool, Mode]:
     """The tool and the mode that were asked for. Raises ToolError."""
-    tool = tools.load_file(request.tool_file) if request.tool_file else tools.load(request.tool, folder)
+    tool = tool_file.load_file(request.tool_file) if request.tool_file else tool_file.load(request.tool, folder)
     return tool, tool.mode(request.mode)
 
 
@@ -124,7 +134,7 @@ def profile_json(option: Option, facts: Facts) -> str | None:
     if not option.opened_calls or base is None:
         return None
     caps = judge.container_capabilities(option, facts)
-    widened = opening.widened(base, option.opened_calls, caps=caps, facts=facts)
+    widened = widen_profile.widened(base, option.opened_calls, caps=caps, facts=facts)
     return seccomp.dump_profile(widened)
 
 

@@ -8,10 +8,11 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from debugrun import facts as f
-from debugrun import report, tools
-from debugrun.plan import Plan, plan
-from debugrun.request import ceiling
+from debugrun.core.ask.request import ceiling
+from debugrun.core.decide.plan import Plan, plan
+from debugrun.core.know import facts as f
+from debugrun.core.know import tool_file
+from debugrun.core.say import report
 
 DOCKER_DEFAULT = (
     "AUDIT_WRITE",
@@ -64,7 +65,7 @@ def vary(base: f.Facts, changes: Mapping[str, Mapping[str, object]]) -> f.Facts:
 
 def decide(case: Mapping[str, object]) -> Plan:
     """The plan of a golden case."""
-    tool = tools.load(str(case["tool"]), NOBODYS_FOLDER)
+    tool = tool_file.load(str(case["tool"]), NOBODYS_FOLDER)
     changes = case.get("facts", {})
     assert isinstance(changes, dict)
     via = case.get("via")

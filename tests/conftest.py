@@ -12,8 +12,9 @@ from pathlib import Path
 import docker
 import pytest
 
-from debugrun import catalog, tools
-from debugrun import toolbox as product_toolbox
+from debugrun.core.know import tool_file
+from debugrun.toolbox import catalog
+from debugrun.toolbox import image as product_toolbox
 from tests.host import compose, images
 from tests.host import engine as host_engine
 from tests.host.state import HostError
@@ -48,7 +49,7 @@ def engine() -> Iterator[docker.APIClient]:
 @pytest.fixture(scope="session")
 def toolbox(engine: docker.APIClient) -> str:
     """Reference of the toolbox image, made when missing."""
-    recipe = product_toolbox.recipe(tools.load(name) for name in catalog.names())
+    recipe = product_toolbox.recipe(tool_file.load(name) for name in catalog.names())
     return product_toolbox.build(engine, recipe, print)
 
 

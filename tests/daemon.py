@@ -1,7 +1,7 @@
 """A model of Docker: what inspect says of a container that was created by a request and started.
 
 Only what recreating has to get right: what is merged with the image, chosen or renamed by the engine, or refused.
-tests/live/test_blueprint.py holds it against real engines.
+tests/live/harmless/test_blueprint.py holds it against real engines.
 """
 
 from __future__ import annotations

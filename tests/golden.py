@@ -10,10 +10,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from debugrun import judge, record, report, tools
-from debugrun.grants import Ceiling, Grant, Verdict
-from debugrun.plan import Plan, plan
-from debugrun.record import Record, RecordError, Trial
+from debugrun.core.decide import judge
+from debugrun.core.decide.plan import Plan, plan
+from debugrun.core.grants import Ceiling, Grant, Verdict
+from debugrun.core.know import tool_file
+from debugrun.core.say import record, report
+from debugrun.core.say.record import Record, RecordError, Trial
 from tests.cases import NOBODYS_FOLDER
 
 FOLDER = Path(__file__).with_name("records")
@@ -24,7 +26,7 @@ def disagreements(made: Record) -> Iterator[str]:
     """Verdicts of today that are not what became of it."""
     for trial in made.trials:
         facts = made.facts_of(trial)
-        tool = tools.load(trial.tool, NOBODYS_FOLDER)
+        tool = tool_file.load(trial.tool, NOBODYS_FOLDER)
         verdict, gates, _ = judge.judge(trial.option, tool.mode(trial.mode), facts)
         wrong = verdict is not (Verdict.OPEN if trial.works else Verdict.CLOSED)
         if wrong and not (verdict is trial.verdict is Verdict.UNKNOWN):
@@ -48,7 +50,7 @@ def decisions(made: Record) -> dict[Spot, tuple[Plan, list[Trial]]]:
     """For each spot the decision of today, with the widest ceiling, and what was tried there."""
     found: dict[Spot, tuple[Plan, list[Trial]]] = {}
     for trial in made.trials:
-        tool = tools.load(trial.tool, NOBODYS_FOLDER)
+        tool = tool_file.load(trial.tool, NOBODYS_FOLDER)
         facts = made.facts_of(trial)
         if spot(made, trial) not in found:
             widest = Ceiling(grant=Grant.PRIVILEGED)

@@ -14,14 +14,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from debugrun import apply, attach, judge, session
-from debugrun.engine import Engine
+from debugrun import session
+from debugrun.attach import apply, attach
+from debugrun.attach.place import Place
+from debugrun.core.ask.request import Request
+from debugrun.core.decide import judge
+from debugrun.core.decide.plan import Plan, plan
+from debugrun.core.grants import Gate, Grant, Option, Placement, Verdict
+from debugrun.core.know.facts import Facts, HostFacts
+from debugrun.engine.engine import Engine
 from debugrun.errors import DebugrunError
-from debugrun.facts import Facts, HostFacts
-from debugrun.grants import Gate, Grant, Option, Placement, Verdict
-from debugrun.place import Place
-from debugrun.plan import Plan, plan
-from debugrun.request import Request
 from tests.cases import DOCKER_DEFAULT
 
 PATIENCE = 20  # seconds for one tool on a quiet machine; the slowest takes half a one

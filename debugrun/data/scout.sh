@@ -1,4 +1,4 @@
-# What /proc tells of the processes of this PID namespace, for `debugrun.scout` to read. POSIX sh, few forks.
+# What /proc tells of the processes of this PID namespace, for `debugrun.observe.scout` to read. POSIX sh, few forks.
 # Arguments: the PIDs to look at; none: all. Command lines and environments are never printed: of a shell's
 # command line it is said whether the second word is -c.
 # A line that begins with @ is ours: no line of what the kernel prints here does, and links are printed without.

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from debugrun.engine import connect
+from debugrun.engine.engine import connect
 
 Keep = Mapping[str, object]  # key -> what to keep below it; None: the value as it is
 

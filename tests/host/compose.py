@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from debugrun import rootfs
+from debugrun.toolbox import rootfs
 from tests.host.state import HostError, folder
 
 SUITE = "trixie"

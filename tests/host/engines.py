@@ -25,7 +25,7 @@ from pathlib import Path
 import docker
 from docker.errors import DockerException
 
-from debugrun import rootfs
+from debugrun.toolbox import rootfs
 from tests.host.state import HostError, folder
 
 BASE = (

@@ -14,8 +14,8 @@ from pathlib import Path
 import docker
 from docker.errors import DockerException
 
-from debugrun import rootfs
 from debugrun.errors import DebugrunError
+from debugrun.toolbox import rootfs
 from tests.host.state import HostError
 
 REPOSITORY = Path(__file__).parents[2]

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import docker
 
-from debugrun import catalog, rootfs, toolbox, tools
+from debugrun.core.know import tool_file
+from debugrun.toolbox import catalog, image, rootfs
 from tests.host.state import HostError
 
 TOOLS = "debugrun-test/tools:latest"
@@ -33,10 +34,10 @@ CMD ["/opt/app/worker"]
 
 def have_tools(client: docker.APIClient) -> str:
     """An image with every tool that Debian packages, and a Java runtime to try them on; its reference."""
-    every = (dataclasses.replace(tools.load(name), toolbox=True) for name in catalog.names())
-    recipe = toolbox.recipe(tool for tool in every if tool.debian)
+    every = (dataclasses.replace(tool_file.load(name), toolbox=True) for name in catalog.names())
+    recipe = image.recipe(tool for tool in every if tool.debian)
     recipe = dataclasses.replace(recipe, debian=tuple(sorted({*recipe.debian, "openjdk-21-jre-headless"})), pypi=())
-    toolbox.build(client, recipe, print, name=TOOLS)
+    image.build(client, recipe, print, name=TOOLS)
     return TOOLS
 
 
@@ -56,7 +57,7 @@ def _compile(client: docker.APIClient, tag: str) -> None:
     if mirror is None:
         raise HostError("the target in Go is made from Debian packages: run this on a Debian")
     with tempfile.TemporaryDirectory(prefix="debugrun-") as scratch:
-        archive = rootfs.Archive(mirror=mirror, suite=toolbox.SUITE, architecture=str(client.version()["Arch"]))
+        archive = rootfs.Archive(mirror=mirror, suite=image.SUITE, architecture=str(client.version()["Arch"]))
         path = Path(scratch) / "root.tar"
         with path.open("wb") as out:
             rootfs.write(rootfs.download(archive, COMPILER, Path(scratch) / "apt"), out)

@@ -20,7 +20,9 @@ from pathlib import Path
 
 import docker
 
-from debugrun import catalog, toolbox, tools
+from debugrun.core.know import tool_file
+from debugrun.toolbox import catalog
+from debugrun.toolbox import image as toolbox
 from tests.host import engine, engines, images
 from tests.host.state import HostError, folder
 
@@ -29,7 +31,17 @@ ENGINES = (
     "podman-4.3", "podman-5.4", "podman-5.8", "podman-5.8-runc", "podman-5.8-rootless",
 )  # fmt: skip
 # What depends on the engine: who gives what, which facts it tells, how its streams and its containers end.
-TESTS = tuple(f"tests/live/test_{name}.py" for name in ("main_job", "judge", "attach", "lease", "observe", "verbs"))
+TESTS = tuple(
+    f"tests/live/{name}.py"
+    for name in (
+        "narrow/test_main_job",
+        "true/test_judge",
+        "harmless/test_attach",
+        "harmless/test_lease",
+        "true/test_observe",
+        "true/test_verbs",
+    )
+)
 SHOWN = ("gdb", "strace", "perf", "py-spy", "tcpdump")  # tools of the table
 ANSWERS_WITHIN = 600  # seconds to take in all images
 CHUNK = 1 << 20  # bytes
@@ -116,7 +128,7 @@ def supply(host: str) -> None:
     sink = docker.APIClient(host, timeout=ANSWERS_WITHIN)
     with contextlib.closing(source), contextlib.closing(sink):
         images.build(source)
-        wanted = toolbox.build(source, toolbox.recipe(tools.load(each) for each in catalog.names()), print)
+        wanted = toolbox.build(source, toolbox.recipe(tool_file.load(each) for each in catalog.names()), print)
         names = [wanted, f"{toolbox.REPOSITORY}:latest", *images.names()]
         missing = [each for each in names if _id(source, each) != _id(sink, each)]
         if missing:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from debugrun import rootfs
+from debugrun.toolbox import rootfs
 from tests.host.state import HostError, folder
 
 WITHIN = 15.0  # seconds for a server to listen

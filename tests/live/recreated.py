@@ -15,8 +15,8 @@ from typing import Any
 import docker
 from docker.errors import APIError, NotFound
 
-from debugrun.blueprint import Blueprint, blueprint
-from debugrun.stream import Frames, Stream
+from debugrun.core.rebuild.blueprint import Blueprint, blueprint
+from debugrun.engine.stream import Frames, Stream
 
 ANSWERS_WITHIN = 60.0  # seconds between two pieces of a command's output
 Json = dict[str, Any]

@@ -9,12 +9,12 @@ import os
 import sys
 import time
 
-from debugrun import journal, recreate, restore
-from debugrun.blueprint import blueprint, with_grant
-from debugrun.engine import Engine, connect
-from debugrun.grants import Grant, Option, Placement, Verdict
-from debugrun.recreate import Change
-from debugrun.transaction import Record
+from debugrun.core.grants import Grant, Option, Placement, Verdict
+from debugrun.core.rebuild.blueprint import blueprint, with_grant
+from debugrun.core.rebuild.transaction import Record
+from debugrun.engine.engine import Engine, connect
+from debugrun.recreate import journal, recreate, restore
+from debugrun.recreate.recreate import Change
 
 TIMEOUT = 2.0  # seconds that an answer may take here
 GRANT = Option(

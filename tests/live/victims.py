@@ -15,7 +15,7 @@ from pathlib import Path
 
 import docker
 
-from debugrun.engine import Engine, connect
+from debugrun.engine.engine import Engine, connect
 
 IMAGE = "debugrun-test/app"
 WITHIN = 10.0  # seconds for a target to be free after the client's end

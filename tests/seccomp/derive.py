@@ -26,11 +26,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from debugrun.seccomp import default_profile, evaluate
-from debugrun.seccomp.calls import ARCHES, calls
-from debugrun.seccomp.defaults import release_text
-from debugrun.seccomp.model import ArgMatch, Filter, Rule
-from debugrun.seccomp.parse import parse_profile
+from debugrun.core.rules.seccomp import default_profile, evaluate
+from debugrun.core.rules.seccomp.calls import ARCHES, calls
+from debugrun.core.rules.seccomp.defaults import release_text
+from debugrun.core.rules.seccomp.model import ArgMatch, Filter, Rule
+from debugrun.core.rules.seccomp.parse import parse_profile
 from tests.seccomp import specs
 from tests.seccomp.specs import GATING
 

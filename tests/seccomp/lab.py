@@ -13,8 +13,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from debugrun.inspection import DOCKER_DEFAULT, PODMAN_DEFAULT
-from debugrun.seccomp import Profile, Runtime, SyscallNeed, default_profile, dump_profile, runtime_of, widen
+from debugrun.core.know.inspection import DOCKER_DEFAULT, PODMAN_DEFAULT
+from debugrun.core.rules.seccomp import Profile, Runtime, SyscallNeed, default_profile, dump_profile, runtime_of, widen
 from tests.host import engines
 from tests.host.state import HostError
 from tests.seccomp import probe, specs

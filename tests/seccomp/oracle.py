@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from debugrun.seccomp import Outcome, Rule
+from debugrun.core.rules.seccomp import Outcome, Rule
 
 TOKENS = {"x86_64": 0xC000003E, "x86": 0x40000003, "x32": 0x4000003E, "aarch64": 0xC00000B7, "arm": 0x40000028}
 AUDIT = {**TOKENS, "x32": TOKENS["x86_64"]}

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import docker
 
-from debugrun.seccomp import Outcome, Profile, Runtime, evaluate
-from debugrun.seccomp.calls import X32_BIT
+from debugrun.core.rules.seccomp import Outcome, Profile, Runtime, evaluate
+from debugrun.core.rules.seccomp.calls import X32_BIT
 from tests.host import images
 
 IMAGE = "debugrun-test-probe"

@@ -14,10 +14,10 @@ from pathlib import Path
 import docker
 from docker.errors import APIError
 
-from debugrun.seccomp import Profile, default_profile
-from debugrun.seccomp.evaluate import resolve
-from debugrun.seccomp.model import Rule
-from debugrun.seccomp.parse import parse_profile
+from debugrun.core.rules.seccomp import Profile, default_profile
+from debugrun.core.rules.seccomp.evaluate import resolve
+from debugrun.core.rules.seccomp.model import Rule
+from debugrun.core.rules.seccomp.parse import parse_profile
 from tests.seccomp import probe
 
 GOLDEN = Path(__file__).with_name("resolved.json")
@@ -93,7 +93,7 @@ def described(rules: Iterable[Rule]) -> set[str]:
 
 
 def record(release: str, found: dict[str, set[str]]) -> None:
-    """Keep what a real engine wrote, as differences to no capability: the golden data of tests/test_seccomp.py."""
+    """Keep what a real engine wrote, as differences to no capability: the golden data of tests/core/rules/seccomp."""
     golden = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {}
     plain = found[""]
     golden[release] = {"none": {"rules": len(plain)}} | {

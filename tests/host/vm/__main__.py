@@ -17,10 +17,12 @@ from pathlib import Path
 
 import docker
 
-from debugrun import catalog, record, toolbox, tools
-from debugrun import facts as shapes
+from debugrun.core.grants import Verdict
+from debugrun.core.know import facts as shapes
+from debugrun.core.know import tool_file
+from debugrun.core.say import record
 from debugrun.errors import DebugrunError
-from debugrun.grants import Verdict
+from debugrun.toolbox import catalog, image
 from tests.host import images
 from tests.host.state import HostError, folder
 from tests.host.vm import disk, machine, matrix
@@ -55,7 +57,7 @@ def run(*, everything: bool, only: Sequence[str] = ()) -> Report:
     """Have image, disk and machine; run the suite there."""
     machine.programs()
     client = docker.from_env(timeout=600).api
-    toolbox.build(client, toolbox.recipe(tools.load(name) for name in catalog.names()), disk.say)
+    image.build(client, image.recipe(tool_file.load(name) for name in catalog.names()), disk.say)
     images.build(client)
     made = disk.have(client, (matrix.APP, matrix.TOOLBOX))
     report = Report()

@@ -10,9 +10,9 @@ import ast
 import time
 from collections.abc import Sequence
 
-from debugrun.engine import Engine
+from debugrun.attach.place import Place, Running
+from debugrun.engine.engine import Engine
 from debugrun.errors import DebugrunError
-from debugrun.place import Place, Running
 
 # Imports nothing that takes time: emulated, a plain start of Python takes seconds.
 PROGRAM = """

@@ -20,13 +20,16 @@ import docker
 from docker.errors import DockerException
 from docker.types import LogConfig
 
-from debugrun import attach, hostproc, judge, lease, record, report
-from debugrun import facts as shapes
-from debugrun.engine import Engine, connect
+from debugrun.attach import attach, lease
+from debugrun.attach.place import Place
+from debugrun.core.decide import judge
+from debugrun.core.decide.plan import Plan, within
+from debugrun.core.grants import Option, Verdict
+from debugrun.core.know import facts as shapes
+from debugrun.core.say import record, report
+from debugrun.engine.engine import Engine, connect
 from debugrun.errors import DebugrunError
-from debugrun.grants import Option, Verdict
-from debugrun.place import Place
-from debugrun.plan import Plan, within
+from debugrun.observe import hostproc
 from tests import trials
 from tests.host.vm import lines, matrix
 from tests.host.vm.agent import Agent

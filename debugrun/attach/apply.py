@@ -1,0 +1,203 @@
+"""Makes the place that an option describes, and lets go of it so that the target runs on.
+
+A sidecar is a held container: its main process is the lease (data/lease.sh), the tool is an exec in it, or, where it
+takes no input, a child of the lease. When the lease ends, the container does, and the engine removes it. `here`, the
+lease is a second exec.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+
+from debugrun.attach import lease
+from debugrun.attach.child import Child
+from debugrun.attach.lease import Lease
+from debugrun.attach.place import Place
+from debugrun.core.grants import Option, Placement
+from debugrun.core.know.facts import ContainerFacts
+from debugrun.engine.engine import Engine, Sidecar
+from debugrun.errors import DebugrunError, EngineError
+from debugrun.observe import hostproc, profiles
+
+LABEL_SESSION = "debugrun.session"
+LABEL_TARGET = "debugrun.target"
+LABEL_CREATED = "debugrun.created"
+LABEL_TOOL = "debugrun.tool"
+
+# gdb on a large program takes one or two GiB for symbols. The limit protects the host from more; it is wide because
+# a debugger that is killed for memory leaves its breakpoints in the target.
+MEMORY = 4 << 30
+PIDS = 512  # gdb starts a thread per processor
+
+READY = 10.0  # seconds that a shell in the target has to start
+CREATED = 2.0  # seconds for the engine to create a container that we no longer want
+STOP_TIMEOUT = 60  # seconds that `docker stop` gives the sidecar before KILL
+
+
+class Ended(SystemExit):
+    """TERM or HUP came; `code` is 128 plus its number."""
+
+
+@contextlib.contextmanager
+def place(  # noqa: PLR0913 - what is given, to whom, by whom and for what
+    engine: Engine,
+    option: Option,
+    target: ContainerFacts,
+    *,
+    session: str,
+    tool: str,
+    breakpoints: bool,
+    stop_signal: str = "TERM",
+    profile_json: str | None = None,
+    only: Sequence[str] = (),
+) -> Iterator[Place]:
+    """The place of `option`, for any number of tools one after the other; nothing of it stays behind.
+
+    A sidecar of the toolbox can start with `only`, the argv of its only tool, which takes no input. `breakpoints` says
+    that the tool writes into the target's text, so that it must not be killed; `stop_signal` is what makes it detach.
+    `profile_json` is the sidecar's seccomp profile. TERM and HUP raise Ended inside, once. Raises DebugrunError when
+    the engine refuses a step.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(ending())
+        if option.placement is Placement.HERE:
+            shell = target.shell
+            script = lease.command(stop_signal=stop_signal, breakpoints=breakpoints, shell=shell) if shell else ()
+            made = _here(engine, option, target, script, stack)
+        else:
+            mark = f"debugrun-{os.urandom(8).hex()}:" if only else ""
+            script = lease.command(stop_signal=stop_signal, breakpoints=breakpoints, mark=mark, tool=only)
+            labels = {LABEL_SESSION: session, LABEL_TOOL: tool}
+            local = hostproc.is_local(target.pid, target.id, str(engine.version().get("KernelVersion", "")))
+            with profiles.handed_over(engine, profile_json, local=local) as given:
+                made = _sidecar(engine, _described(option, target, script, labels, given), target, stack)
+            if only and made.lease is not None:
+                made.first = made.running = Child(engine, made.lease, mark)
+        stack.callback(made.leave)
+        yield made
+
+
+def _described(
+    option: Option,
+    target: ContainerFacts,
+    script: tuple[str, ...],
+    labels: dict[str, str],
+    profile: str | None,
+) -> Sidecar:
+    """The sidecar of an option; `profile` as the API takes it."""
+    if option.image is None:
+        raise EngineError("no-toolbox", "no image for the sidecar", "make toolbox, or name one with --image")
+    return Sidecar(
+        name=f"debugrun-{labels[LABEL_TOOL]}-{os.urandom(5).hex()}",
+        target=target.id,
+        image=option.image,
+        command=script,
+        user=option.user,
+        labels={**labels, LABEL_TARGET: target.id, LABEL_CREATED: str(int(time.time()))},
+        cap_add=option.cap_add,
+        cap_drop=option.cap_drop,
+        security_opt=option.security_opt(profile),
+        privileged=option.privileged,
+        network=option.network,
+        mounts=option.mounts,
+        memory=MEMORY,
+        pids=PIDS,
+        stop_timeout=STOP_TIMEOUT,
+        userns_mode=target.userns_mode,
+    )
+
+
+def _sidecar(engine: Engine, sidecar: Sidecar, target: ContainerFacts, stack: contextlib.ExitStack) -> Place:
+    """Create, attach, start. Its input is attached before the start, so that there is no moment without a lease."""
+    with contextlib.ExitStack() as undo:
+        container = _created(engine, sidecar)
+        undo.callback(_discard, engine, container)
+        stream = engine.attach(container)
+        undo.callback(stream.close)
+        engine.start(container)
+        held = stack.enter_context(contextlib.closing(Lease(stream)))
+        undo.pop_all()
+    return Place(engine=engine, container=container, target=target, user=sidecar.user, lease=held, privileged=False)
+
+
+def _created(engine: Engine, sidecar: Sidecar) -> str:
+    """Create it; one that an interrupt kept us from hearing of is waited for, by its name, and removed."""
+    try:
+        return engine.create_sidecar(sidecar)
+    except DebugrunError:
+        raise
+    except BaseException:
+        deadline = time.monotonic() + CREATED
+        while time.monotonic() < deadline:
+            with contextlib.suppress(DebugrunError):
+                engine.inspect_container(sidecar.name)
+                break
+            time.sleep(0.05)
+        _discard(engine, sidecar.name)
+        raise
+
+
+def _discard(engine: Engine, container: str) -> None:
+    """Remove a sidecar that has not started.
+
+    Never by force: the engine may have started it while an interrupt kept us from hearing of that, with its tool. Its
+    input has been closed then, and the lease ends it.
+    """
+    with contextlib.suppress(DebugrunError):
+        engine.remove(container)
+
+
+def _here(
+    engine: Engine, option: Option, target: ContainerFacts, script: tuple[str, ...], stack: contextlib.ExitStack
+) -> Place:
+    """The lease as an exec of its own, ready before any tool; none when the container has no shell."""
+    held: Lease | None = None
+    if script:
+        exec_id = engine.exec_create(target.id, script, user=option.user, privileged=option.privileged)
+        held = stack.enter_context(contextlib.closing(Lease(engine.exec_start(exec_id))))
+        if not held.await_ready(READY):
+            raise EngineError(
+                "no-lease",
+                f"{target.shell} in {target.name} did not start within {READY:.0f} s",
+                "give it a sidecar: --via sidecar",
+            )
+    return Place(
+        engine=engine,
+        container=target.id,
+        target=target,
+        user=option.user,
+        lease=held,
+        privileged=option.privileged,
+        shell=target.shell or "sh",
+    )
+
+
+@contextlib.contextmanager
+def ending() -> Iterator[None]:
+    """TERM and HUP become an exception, so that everything is undone; a second one ends us as before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def end(number: int, _: FrameType | None) -> None:
+        restore()
+        raise Ended(128 + number)
+
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # nohup means it
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        restore()

@@ -1,0 +1,251 @@
+"""Joins a running tool to our own input and output until it ends; its first output is the proof of the option.
+
+Without a terminal everything passes byte for byte: standard output to standard output, standard error to standard
+error. With one, `terminal` does it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from debugrun.attach.lease import SILENCE
+from debugrun.attach.place import Place, Running
+from debugrun.attach.relay import Relay, Turn, wakeups
+from debugrun.core.know.tool_file import Failure
+from debugrun.engine.stream import LostError
+from debugrun.errors import DebugrunError, EngineError, TargetError
+
+HOLD_BYTES = 64 * 1024  # output that is held back at most while an option is on trial
+HOLD_SECONDS = 1.5  # and for how long after its first byte
+TWICE = 2.0  # seconds between two Ctrl-C that mean it
+SETTLES = 2.0  # seconds in which the engine notices that a container ended, after its processes have
+ENDS_TOGETHER = 0.5  # seconds between two ends of which one caused the other, as the engine tells them
+KILLED = 128 + signal.SIGKILL
+STREAM_BROKE = 126  # what the engine says of an exec whose streams broke, too: moby daemon/exec.go ContainerExecStart
+INTERRUPTED = 128 + signal.SIGINT
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Invocation:
+    """What to run and how to tell that it was refused.
+
+    `failures` are texts that refute the option. At a terminal (`tty`), `handover` lines are sent at the first
+    `prompt`, and the terminal belongs to the user from the next one on. `hold_output` keeps output back until the
+    option has stood its trial. After `duration` seconds the tool is interrupted. Without `input` the tool has none.
+    """
+
+    argv: tuple[str, ...]
+    tool: str
+    tty: bool = False
+    input: bool = True
+    failures: tuple[Failure, ...] = ()
+    prompt: str | None = None
+    handover: tuple[str, ...] = ()
+    hold_output: bool = False
+    duration: float | None = None
+    detach_keys: str = "ctrl-p,ctrl-q"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """How it ended. `status` is the tool's; `output_seen` says that the user has seen output of it.
+
+    `refuted` is the failure text that came; with `output_seen` it may have come at any time, in answer to a command of
+    the user's even. `left` says that the user left the tool or closed its output. A tool that was interrupted because
+    its time was up has done what it was asked: its status is 0 when it ended by that signal.
+    """
+
+    status: int
+    refuted: Failure | None = None
+    output_seen: bool = False
+    left: bool = False
+
+
+class Search:
+    """Finds failure texts in a stream, also across the borders of its chunks."""
+
+    def __init__(self, failures: Sequence[Failure]) -> None:
+        self._texts = [(failure.text.encode(), failure) for failure in failures]
+        self._keep = max((len(text) for text, _ in self._texts), default=1) - 1
+        self._tail: dict[int, bytes] = {}
+        self.found: Failure | None = None
+
+    def feed(self, source: int, data: bytes) -> None:
+        """Look at the next bytes of one stream; the first text that was ever found stays."""
+        if self.found is not None or not self._texts:
+            return
+        window = self._tail.get(source, b"") + data
+        hits = [(window.find(text), failure) for text, failure in self._texts if text in window]
+        self.found = min(hits, key=lambda hit: hit[0])[1] if hits else None
+        self._tail[source] = window[-self._keep :] if self._keep else b""
+
+
+def run(place: Place, invocation: Invocation, *, stdin: int = 0, stdout: int = 1, stderr: int = 2) -> Result:
+    """Run a tool to its end, or to the user's leaving it.
+
+    Ctrl-C goes to the tool; a second one within 2 s makes it let go of the target. Raises DebugrunError when the
+    tool's end was not its own: the target stopped, the sidecar was stopped, the engine went away.
+    """
+    if invocation.tty:
+        from debugrun.attach import terminal  # noqa: PLC0415 - pexpect: only where there is a terminal
+
+        return terminal.run(place, invocation, stdin=stdin, stdout=stdout, stderr=stderr)
+    with wakeups(signal.SIGINT) as woken:
+        running = place.first or place.start(invocation.argv, tty=False)
+        lease = None if place.first else place.lease  # whose words come with the tool's output then
+        relay = Relay(running, woken, stdin=stdin, stdout=stdout, lease=lease)
+        if not invocation.input:
+            relay.close_input()
+        return _Batch(place, invocation, relay, stdout=stdout, stderr=stderr).run()
+
+
+class _Batch:
+    """The relay without a terminal."""
+
+    def __init__(self, place: Place, invocation: Invocation, relay: Relay, *, stdout: int, stderr: int) -> None:
+        self.place = place
+        self.invocation = invocation
+        self.relay = relay
+        self.fds = {1: stdout, 2: stderr}
+        self.search = Search(invocation.failures)
+        self.held: list[tuple[int, bytes]] | None = [] if invocation.hold_output else None
+        self.release_at: float | None = None
+        self.interrupt_at = None if invocation.duration is None else time.monotonic() + invocation.duration
+        self.interrupted = float("-inf")
+        self.seen = False
+        self.time_is_up = False
+
+    def run(self) -> Result:
+        left = False
+        try:
+            while not (turn := self.relay.turn(self._timeout())).ended:
+                self._take(turn)
+                if turn.unread:
+                    raise BrokenPipeError  # noqa: TRY301 - the same as what a write says
+                if self.held is not None and self.search.found is not None:
+                    self.place.end()
+                    break
+            if self.search.found is None or self.held is None:
+                self._release()
+        except BrokenPipeError:
+            left = True
+            self.place.end()
+        except LostError as error:
+            raise lost(self.place, self.invocation.tool, error) from error
+        status = ending(self.place, self.relay.running, self.invocation.tool)
+        if self.time_is_up and status == INTERRUPTED:
+            status = 0
+        return Result(status=status, refuted=self.search.found, output_seen=self.seen, left=left)
+
+    def _timeout(self) -> float | None:
+        times = [at for at in (self.release_at, self.interrupt_at) if at is not None]
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def _take(self, turn: Turn) -> None:
+        for source, data in turn.output:
+            self.search.feed(source, data)
+            self._show(source, data)
+        if turn.typed is not None:
+            self.relay.send(turn.typed) if turn.typed else self.relay.close_input()
+        if turn.leaving:
+            self.relay.close_input()
+        if signal.SIGINT in turn.signals:
+            self._interrupt()
+        now = time.monotonic()
+        if self.release_at is not None and now >= self.release_at:
+            self._release()
+        if self.interrupt_at is not None and now >= self.interrupt_at:
+            self.interrupt_at = None
+            self.time_is_up = True
+            self.place.signal("int")
+
+    def _interrupt(self) -> None:
+        now = time.monotonic()
+        if not self.place.leased:
+            raise KeyboardInterrupt
+        self.place.signal("stop" if now - self.interrupted < TWICE else "int")
+        self.interrupted = now
+
+    def _show(self, source: int, data: bytes) -> None:
+        if self.held is None:
+            self.seen = True
+            write(self.fds[source], data)
+            return
+        self.held.append((source, data))
+        if self.release_at is None:
+            self.release_at = time.monotonic() + HOLD_SECONDS
+        if sum(len(each) for _, each in self.held) >= HOLD_BYTES and self.search.found is None:
+            self._release()
+
+    def _release(self) -> None:
+        held, self.held, self.release_at = self.held or [], None, None
+        for source, data in held:
+            self._show(source, data)
+
+
+def write(fd: int, data: bytes) -> None:
+    """Write it all. Raises BrokenPipeError."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def ending(place: Place, running: Running, tool: str) -> int:
+    """The exit status of a tool that has ended by itself; raises DebugrunError with the cause when it has not."""
+    status = running.status()
+    said = place.lease.said() if place.lease is not None else frozenset()
+    if "gone" in said:
+        message = f"{tool} was told to let go of {place.target.name}: nothing was heard of us for {SILENCE} s"
+        raise EngineError("lease-expired", message, "the target runs on; start again")
+    if "stopped" in said:
+        message = f"somebody stopped the sidecar; {tool} was told to let go of {place.target.name}"
+        raise EngineError("sidecar-stopped", message, "the target runs on; start again")
+    if status is not None and place.first is not None:
+        return status  # as its parent told it, whatever the engine has made of the end
+    if status == STREAM_BROKE and place.lease is not None and place.lease.over:
+        raise lost(place, tool, "its streams ended")
+    if status is None or status == KILLED:
+        deadline = time.monotonic() + SETTLES
+        alive = True
+        while (now := time.monotonic()) < deadline:
+            # The target first: with its PID 1 the sidecar's processes end, and the engine may notice that before.
+            if not _runs(place, place.target.id, tool):
+                message = f"container {place.target.name} ended while {tool} was at it"
+                raise TargetError("target-ended", message, f"docker logs {place.target.name}")
+            if alive and not _runs(place, place.container, tool):
+                alive = False
+                deadline = min(deadline, now + ENDS_TOGETHER)
+            time.sleep(0.1)
+        if status is None or not alive:
+            raise _killed(place, tool, ended=not alive)
+    return status
+
+
+def _killed(place: Place, tool: str, *, ended: bool) -> EngineError:
+    """The sidecar was killed; where the engine says that it has `ended`, a tool by exec may run on all the same."""
+    if ended and place.first is None:
+        place.clear()
+    message = f"the sidecar was killed while {tool} was at {place.target.name}"
+    return EngineError("sidecar-killed", message, f"does it still run? docker inspect {place.target.name}")
+
+
+def lost(place: Place, tool: str, why: object) -> EngineError:
+    """The connection broke: what that means for the target."""
+    then = "its lease ends it" if place.leased else "it runs on: the container has no shell to hold a lease"
+    message = f"{place.engine.endpoint} broke the connection to {tool} at {place.target.name} ({why}); {then}"
+    return EngineError("engine-lost", message, "docker ps; debugrun gc")
+
+
+def _runs(place: Place, container: str, tool: str) -> bool:
+    """Raises EngineError when there is nobody left to say."""
+    try:
+        state = place.engine.inspect_container(container).get("State")
+    except TargetError:
+        return False
+    except DebugrunError as error:
+        raise lost(place, tool, "it does not answer any more") from error
+    return isinstance(state, dict) and state.get("Running") is True

@@ -1,0 +1,99 @@
+"""The client's end of the lease: while it beats, the tool may run; data/lease.sh is the other end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from importlib import resources
+
+from debugrun.engine.stream import Frames, LostError, Stream
+
+SILENCE = 20  # seconds without a line after which the script ends the tool: the client is asleep or cut off
+BEAT = 5.0  # seconds between two lines
+PATIENCE = 10  # seconds that a tool has to end, unless it holds breakpoints
+TINI = ("/usr/bin/tini", "-s", "-g", "--")  # of the toolbox: takes in orphans, passes signals on to the script
+
+
+def command(
+    *, stop_signal: str = "TERM", breakpoints: bool, shell: str = "sh", mark: str = "", tool: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The script as argv. A tool with `breakpoints` is waited for while it traces: KILL would kill the target.
+
+    With `tool`, its argv, the script starts that itself, and puts `mark` before what it says; in the toolbox only.
+    """
+    text = (resources.files("debugrun") / "data" / "lease.sh").read_text(encoding="utf-8")
+    writes = "writes" if breakpoints else ""
+    words = (shell, "-c", text, "debugrun-lease", stop_signal, str(PATIENCE), str(SILENCE), writes)
+    return (*TINI, *words, mark, *tool) if tool else words
+
+
+class Lease:
+    """Beats from a thread of its own until closed, whatever the rest of the program is waiting for.
+
+    The kernel closes the connection of a client that was killed; a client that is stopped beats no more.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._frames = Frames()
+        self._output = b""
+        self.over = False  # the script has ended
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+        self._thread.start()
+
+    def _beat(self) -> None:
+        while not self._closed.wait(BEAT):
+            if not self.tell(""):
+                return
+
+    def tell(self, line: str) -> bool:
+        """Send one line of data/lease.sh's protocol; whether the engine took it."""
+        with self._lock:
+            try:
+                self._stream.send_all(f"{line}\n".encode())
+            except LostError:
+                return False
+        return True
+
+    def await_ready(self, timeout: float) -> bool:
+        """Whether the script has said that it holds the lease, within `timeout` seconds."""
+        return self._stream.wait(timeout) and "ready" in self.said()
+
+    def receive(self) -> list[tuple[int, bytes]] | None:
+        """What the script and a tool of its own have put out as (stream, bytes); None: the end. Raises LostError."""
+        with self._lock:  # TLS connections must not be read and written at once
+            data = self._stream.receive()
+        self.over = data == b""
+        return None if self.over else self._frames.feed(data or b"")
+
+    def heard(self, word: str) -> None:
+        """A word of the script was found in its tool's output."""
+        self._output += f"{word}\n".encode()
+
+    def said(self) -> frozenset[str]:
+        """What the script has told so far: "ready"; "stopped" by a signal; "gone": it missed our beats."""
+        try:
+            while parts := self.receive():
+                self._output += b"".join(data for _, data in parts)
+        except LostError:
+            self.over = True
+        return frozenset(self._output.decode(errors="replace").split())
+
+    @property
+    def stream(self) -> Stream:
+        """For polling: the script has said something, or ended. Read by `receive`, written by `tell`."""
+        return self._stream
+
+    @property
+    def ending(self) -> bool:
+        """Whether the script is ending its tool, and not because we said so."""
+        return not self.said().isdisjoint({"stopped", "gone"})
+
+    def close(self) -> None:
+        """End the lease: the script ends its tool, if one still runs, and then itself."""
+        self._closed.set()
+        with self._lock:
+            self._stream.close_write()
+            self._stream.close()

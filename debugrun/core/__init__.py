@@ -1,0 +1,1 @@
+"""The pure core: facts in, plan out. Imports nothing that touches the world."""

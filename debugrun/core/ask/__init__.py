@@ -1,0 +1,1 @@
+"""What was asked, as plain values."""

@@ -1,0 +1,348 @@
+"""Facts in, plan out: every way to run the tool in order of cost, each with its gates, and the one that is taken.
+
+The order is (grant, placement, capabilities beyond the target's own, root for a non-root target). The ladder
+orders what can't be compared; where everything that option A opens is opened by option B too, A goes first
+whatever the rungs. Pure.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from debugrun.core.decide import judge as judging
+from debugrun.core.grants import BROAD_CAPABILITIES, Ceiling, Grant, Layer, Option, Placement, Verdict
+from debugrun.core.know.facts import Facts
+from debugrun.core.know.tool_file import Mode, Tool
+from debugrun.core.rules import emulation, kernel, lsm
+
+NOBODY = "65534:65534"
+IMPERSONAL = frozenset({"packet-socket", "set-ids", "syscall"})  # gates that do not look at the target process
+
+# Capabilities that open a blocked call in an engine's default profile, narrow before wide.
+_CALL_OPENERS = ("SYS_PTRACE", "PERFMON", "BPF", "SYSLOG", "SYS_ADMIN")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """The decision: `options` in order of cost; `chosen` indexes into them, None when nothing works."""
+
+    tool: Tool
+    mode: Mode
+    facts: Facts
+    ceiling: Ceiling
+    options: tuple[Option, ...]
+    chosen: int | None
+
+    @property
+    def option(self) -> Option | None:
+        """The option that is taken."""
+        return None if self.chosen is None else self.options[self.chosen]
+
+    @property
+    def harm(self) -> str:
+        """What the tool may do to this process by itself, whatever it is granted; "": nothing that is known."""
+        return self.tool.harms_threads if self.facts.process.threads > 1 else ""
+
+    def narrower(self) -> tuple[Option, ...]:
+        """What was rejected on the way: the explanation, and the proof obligation."""
+        return self.options if self.chosen is None else self.options[: self.chosen]
+
+    def beyond(self) -> Option | None:
+        """The first option above the ceiling that would work."""
+        for option in self.options:
+            if option.verdict is not Verdict.CLOSED and not within(option, self.ceiling):
+                return option
+        return None
+
+    def refute(self, layer: Layer, text: str) -> Plan:
+        """The plan after trying the chosen option: it failed with `text`, the next one is chosen."""
+        option = self.option
+        if option is None:
+            return self
+        gate = judging.tried(layer, text)
+        refuted = replace(option, verdict=Verdict.CLOSED, gates=(*option.gates, gate))
+        options = tuple(refuted if each is option else each for each in self.options)
+        return replace(self, options=options, chosen=_choose(options, self.ceiling))
+
+
+def plan(tool: Tool, mode: Mode, facts: Facts, ceiling: Ceiling, *, lines: bool = True) -> Plan:
+    """The plan for one tool, mode and target. Wider options than the chosen one show what they would cost.
+
+    `lines=False` leaves out the docker line of each option, which nobody reads while a tool is started.
+    """
+    found = list(dict.fromkeys(itertools.chain(_sidecars(tool, mode, facts), _here(tool, mode, facts))))
+    options = tuple(_by_cost(found, facts))
+    if ceiling.via is Placement.RECREATE:
+        from debugrun.core.decide import regrant  # noqa: PLC0415 - only when it is named
+
+        options = (*_by_cost(list(regrant.options(tool, mode, facts)), facts), *options)
+    if lines:
+        from debugrun.core.say.command import docker_line  # noqa: PLC0415 - see above
+
+        options = tuple(replace(option, command=docker_line(option, tool, mode, facts)) for option in options)
+    return Plan(tool=tool, mode=mode, facts=facts, ceiling=ceiling, options=options, chosen=_choose(options, ceiling))
+
+
+def within(option: Option, ceiling: Ceiling) -> bool:
+    """Whether a person allowed this option."""
+    return option.grant.rank <= ceiling.grant.rank and ceiling.via in {None, option.placement}
+
+
+def _choose(options: tuple[Option, ...], ceiling: Ceiling) -> int | None:
+    for index, option in enumerate(options):
+        if option.verdict is not Verdict.CLOSED and within(option, ceiling):
+            return index
+    return None
+
+
+def _judged(option: Option, mode: Mode, facts: Facts) -> Option:
+    """The option with its verdict, grant and losses filled in."""
+    verdict, gates, refused = judging.judge(option, mode, facts)
+    return replace(
+        option,
+        grant=grant_of(option, facts),
+        verdict=verdict,
+        gates=gates,
+        lost=option.lost + tuple(need.lost for need in refused),
+        tool_args=next((need.workaround for need in refused if need.workaround), ()),
+    )
+
+
+def grant_of(option: Option, facts: Facts) -> Grant:
+    """The rung of the ladder that an option stands on."""
+    if option.privileged:
+        return Grant.PRIVILEGED
+    if option.seccomp == "unconfined" or lsm.widens(option, facts):
+        return Grant.UNCONFINED
+    if BROAD_CAPABILITIES & set(_beyond(option, facts)):
+        return Grant.BROAD
+    if option.opened_calls:
+        return Grant.SECCOMP
+    if _beyond(option, facts) or _escalates(option, facts) or option.mounts:
+        return Grant.CAPS
+    return Grant.NONE
+
+
+def _beyond(option: Option, facts: Facts) -> tuple[str, ...]:
+    """Capabilities that the option gives and the target does not have."""
+    own = set(facts.process.permitted) if facts.process.uids[1] == 0 else set[str]()
+    return tuple(name for name in option.cap_add if name not in own)
+
+
+def _escalates(option: Option, facts: Facts) -> bool:
+    """Root for a target that is not."""
+    return option.uid == 0 and facts.process.uids[1] != 0
+
+
+def _target_user(facts: Facts) -> str:
+    return f"{facts.process.uids[1]}:{facts.process.gids[1]}"
+
+
+def _sidecars(tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:
+    """Sidecar options: for each user and each filter the least capabilities that open every need.
+
+    Where nothing opens them, the empty set and the target's own stand for the attempt, with their closed gates.
+    """
+    apparmor, selinux = lsm.own(facts)
+    base = Option(
+        placement=Placement.SIDECAR,
+        grant=Grant.NONE,
+        user=_target_user(facts),
+        verdict=Verdict.UNKNOWN,
+        gates=(),
+        apparmor=apparmor,
+        selinux=selinux,
+        network=mode.network,
+        mounts=mode.mounts,
+        image=_image(facts, tool),
+        lost=emulation.lost(mode, facts),
+    )
+    blocked = _blocked_calls(base, mode, facts)
+    filters = [base]
+    if blocked:
+        filters.append(replace(base, opened_calls=blocked))
+    if blocked or judging.base_profile(base, facts)[1] is None:
+        # Where the filter in force blocks nothing, taking it away opens nothing: not an option.
+        filters.append(replace(base, seccomp="unconfined"))
+    filters += [replace(each, apparmor=a, selinux=s) for a, s in lsm.others(facts) for each in filters]
+    for filtered in filters:
+        for user in _users(base, mode, facts):
+            for option in _least(replace(filtered, user=user), tool, mode, facts):
+                if option.seccomp != "unconfined" or option.verdict is not Verdict.CLOSED:
+                    yield option
+    everything = replace(
+        base, user="0:0", privileged=True, cap_drop=(), no_new_privileges=False, apparmor=None, selinux=None
+    )
+    yield _judged(everything, mode, facts)
+
+
+def _users(base: Option, mode: Mode, facts: Facts) -> tuple[str, ...]:
+    """Whom the tool may run as: the target's user, root; nobody first, where no need is about the process."""
+    about_process = any(need.gate not in IMPERSONAL for need in mode.needs if not need.optional)
+    nobody = () if about_process or facts.process.uids[1] != 0 else (NOBODY,)
+    return tuple(dict.fromkeys((*nobody, base.user, "0:0")))
+
+
+def _image(facts: Facts, tool: Tool) -> str | None:
+    """The toolbox; the target's own image where it holds the tool and the toolbox does not."""
+    images = facts.images
+    if images.toolbox and (not images.toolbox_binaries or tool.binary in images.toolbox_binaries):
+        return images.toolbox
+    return facts.container.image_id if images.target_holds_tool else None
+
+
+def _blocked_calls(option: Option, mode: Mode, facts: Facts) -> tuple[str, ...]:
+    """The required calls that the filter in force blocks when no capability is given; () where it is not known."""
+    name, profile = judging.base_profile(option, facts)
+    if name == "off" or profile is None:
+        return ()
+    calls = [call for need in mode.needs if not need.optional for call in need.calls]
+    return tuple(dict.fromkeys(call for call in calls if judging.allows(profile, call, frozenset(), facts) is False))
+
+
+def _universe(option: Option, mode: Mode, facts: Facts) -> tuple[str, ...]:
+    """Every capability that may open a required need, narrow before wide."""
+    names = [name for need in mode.needs if not need.optional for name in kernel.CAPABILITIES[need.gate]]
+    filter_name, profile = judging.base_profile(option, facts)
+    if filter_name != "off" and profile is not None:
+        for call in _blocked_calls(option, mode, facts):
+            names += [n for n in _CALL_OPENERS if judging.allows(profile, call, frozenset({n}), facts)]
+    return tuple(sorted(dict.fromkeys(names), key=lambda name: name in BROAD_CAPABILITIES))
+
+
+def _least(base: Option, tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:
+    """The least capability sets under one user and filter: one without broad capabilities, one with."""
+    own = facts.process.permitted if base.uid == 0 and facts.process.uids[1] == 0 else ()
+    universe = _universe(base, mode, facts)
+    narrow = tuple(name for name in universe if name not in BROAD_CAPABILITIES)
+    if not _escalates(base, facts):
+        own_first = _opening(base, tuple(name for name in universe if name in own), tool, mode, facts)
+        if any(option.verdict is Verdict.OPEN for option in own_first):
+            yield from own_first
+            return
+        for capabilities in dict.fromkeys([(), tuple(sorted(own))]):
+            option = _judged(_given(base, capabilities, facts), mode, facts)
+            yield option
+            if option.verdict is Verdict.OPEN:
+                return
+    for names in dict.fromkeys((narrow, universe)):
+        yield from _opening(base, names, tool, mode, facts)
+
+
+def _opening(base: Option, names: tuple[str, ...], tool: Tool, mode: Mode, facts: Facts) -> list[Option]:
+    """The option with the fewest of these capabilities that opens everything, after one that might.
+
+    Where there is neither, the one that comes nearest stands for the attempt.
+    """
+    nearest: Option | None = None
+    unsure: list[Option] = []
+    for size in range(1, len(names) + 1):
+        for chosen in itertools.combinations(names, size):
+            if not _carried(base, chosen, tool, facts):
+                continue
+            option = _judged(_given(base, tuple(sorted(chosen)), facts), mode, facts)
+            if option.verdict is Verdict.OPEN:
+                return [*unsure, option]
+            if option.verdict is Verdict.UNKNOWN and not unsure:
+                unsure.append(option)
+            if nearest is None or len(option.closed_gates) < len(nearest.closed_gates):
+                nearest = option
+    return unsure or ([nearest] if nearest else [])
+
+
+def _carried(base: Option, names: tuple[str, ...], tool: Tool, facts: Facts) -> bool:
+    """Whether a process of that user would have these capabilities: a non-root one only by a copy that holds them."""
+    if base.uid == 0 or facts.engine.name == "podman":
+        return True
+    return tuple(sorted(names)) in tool.file_capabilities and facts.images.toolbox is not None
+
+
+def _given(base: Option, capabilities: tuple[str, ...], facts: Facts) -> Option:
+    """`base` with these capabilities: for a non-root user they come with the toolbox's copy of the tool."""
+    by_file = bool(capabilities) and base.uid != 0 and facts.engine.name != "podman"
+    return replace(
+        base,
+        cap_add=capabilities,
+        file_capability=by_file,
+        no_new_privileges=not by_file,
+        image=facts.images.toolbox if by_file else base.image,
+    )
+
+
+def _here(tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:
+    """Exec in the container, when the tool is in it: as the process' own user, then as root."""
+    if tool.binary not in dict(facts.container.tools):
+        return
+    base = Option(
+        placement=Placement.HERE,
+        grant=Grant.NONE,
+        user=_target_user(facts),
+        verdict=Verdict.UNKNOWN,
+        gates=(),
+        cap_drop=(),
+        seccomp="target",
+        no_new_privileges=facts.container.no_new_privileges,
+        network="target",
+        lost=_memory_warning(facts),
+    )
+    for user in dict.fromkeys((base.user, "0:0")):
+        yield _judged(replace(base, user=user), mode, facts)
+    yield _judged(replace(base, user="0:0", privileged=True), mode, facts)
+
+
+def _memory_warning(facts: Facts) -> tuple[str, ...]:
+    """A tool in place is charged to the target's memory limit: loading symbols may get the target OOM-killed."""
+    limit, used = facts.container.memory_limit, facts.container.memory_used
+    if not limit or (used is not None and limit - used > 512 << 20):
+        return ()
+    return (f"in place the tool is charged to the container's memory limit of {limit >> 20} MiB",)
+
+
+def _by_cost(options: list[Option], facts: Facts) -> list[Option]:
+    """In order of cost; then an option goes before any whose powers include all of its own."""
+
+    def key(option: Option) -> tuple[int, int, int, bool, bool]:
+        beyond = len(_beyond(option, facts))
+        rank, place = option.grant.rank, option.placement.rank
+        return (rank, place, beyond, _escalates(option, facts), option.user != NOBODY)
+
+    ordered: list[Option] = []
+    for option in sorted(options, key=key):
+        place = len(ordered)
+        while place and option.verdict is not Verdict.CLOSED and _dominates(option, ordered[place - 1], facts):
+            place -= 1
+        ordered.insert(place, option)
+    return [option for index, option in enumerate(ordered) if not _redundant(option, ordered[:index], facts)]
+
+
+def _redundant(option: Option, before: list[Option], facts: Facts) -> bool:
+    """Whether an option that works goes before it in the same place, opens no more, and stands on the same rung."""
+    powers = _powers(option, facts)
+    if powers is None:
+        return False
+    working = [other for other in before if other.verdict is Verdict.OPEN and other.placement is option.placement]
+    return any(
+        theirs is not None and theirs <= powers and (other.grant is option.grant or theirs == powers)
+        for other, theirs in ((other, _powers(other, facts)) for other in working)
+    )
+
+
+def _powers(option: Option, facts: Facts) -> frozenset[str] | None:
+    """What an option opens, as a set that can be compared; None where everything is open."""
+    if option.grant.rank >= Grant.UNCONFINED.rank or option.placement is Placement.HERE:
+        return None
+    _, profile = judging.base_profile(option, facts)
+    calls = set(option.opened_calls)
+    for name in option.cap_add:
+        calls |= {
+            c for c in ("perf_event_open", "bpf") if profile and judging.allows(profile, c, frozenset({name}), facts)
+        }
+    root = {"uid 0"} if _escalates(option, facts) else set()
+    return frozenset(_beyond(option, facts)) | calls | root
+
+
+def _dominates(narrow: Option, wide: Option, facts: Facts) -> bool:
+    first, second = _powers(narrow, facts), _powers(wide, facts)
+    return narrow.placement is wide.placement and first is not None and second is not None and first < second

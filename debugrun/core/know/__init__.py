@@ -1,0 +1,1 @@
+"""What is known: facts, and how what others print becomes facts."""

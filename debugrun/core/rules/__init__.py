@@ -1,0 +1,1 @@
+"""What the rules say: the kernel, its security modules, seccomp, other sandboxes."""

@@ -1,0 +1,109 @@
+"""An option as the docker line that does the same: for a person to paste, and as argv for the place. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from debugrun.core.grants import Option, Placement
+from debugrun.core.know import symbols
+from debugrun.core.know.facts import Facts
+from debugrun.core.know.inspection import DOCKER_DEFAULT
+from debugrun.core.know.tool_file import Mode, Tool
+
+SCRATCH = "/tmp:mode=1777"  # noqa: S108 - a tmpfs of the sidecar's own
+# What is typed where our own way to attach is not at hand.
+PLAINLY = {"{lldb-attach}": ("-p", "{pid}"), "{delve-attach}": ("dlv", "attach", "{pid}")}
+CAPABILITY_COPIES = "/usr/lib/debugrun/caps"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Filling:
+    """What stands in for the placeholders of a tool's commands. `args` are the user's own; () means the mode's."""
+
+    option: Option
+    tool: Tool
+    mode: Mode
+    pid: int
+    args: tuple[str, ...] = ()
+    prelude: bool = True
+
+
+def as_typed(words: tuple[str, ...]) -> tuple[str, ...]:
+    """A command of a tool file as a person would type it, but for {pid} and {args}: without what we bring along."""
+    typed = (PLAINLY.get(word, (word,)) for word in words)
+    return tuple(word for part in typed for word in part if word in {"{pid}", "{args}"} or not word.startswith("{"))
+
+
+def tool_argv(words: tuple[str, ...], filling: Filling) -> tuple[str, ...]:
+    """A command of a tool file with its placeholders filled in.
+
+    With a file capability the first word becomes the toolbox's copy that carries it.
+    """
+    option, pid = filling.option, filling.pid
+    argv: list[str] = []
+    for word in words:
+        if word == "{args}":
+            argv.extend(filling.args or option.tool_args or filling.mode.default_args)
+        elif word == "{gdb-symbols}":
+            argv.extend(symbols.gdb_arguments(pid, prelude=filling.prelude))
+        elif word == "{perf-symbols}":
+            argv.extend(symbols.perf_arguments(pid))
+        elif word in PLAINLY and not filling.prelude:
+            argv.extend(each.replace("{pid}", str(pid)) for each in PLAINLY[word])
+        elif word == "{lldb-attach}":
+            argv.extend(symbols.lldb_arguments(pid))
+        elif word == "{delve-attach}":
+            argv.extend(symbols.delve_arguments(pid, filling.tool.binary))
+        else:
+            argv.append(word.replace("{pid}", str(pid)))
+    if option.file_capability and argv[0] == filling.tool.binary:
+        argv[0] = copy_path(filling.tool, option)
+    return tuple(argv)
+
+
+def copy_path(tool: Tool, option: Option) -> str:
+    """Path of the toolbox's copy of the tool that carries the option's capabilities."""
+    return f"{CAPABILITY_COPIES}/{'+'.join(name.lower() for name in sorted(option.cap_add))}/{tool.binary}"
+
+
+def docker_line(option: Option, tool: Tool, mode: Mode, facts: Facts) -> str:
+    """The equivalent `docker run` or `docker exec` line, quoted for a POSIX shell."""
+    import shlex  # noqa: PLC0415 - nobody reads the line while a tool is started
+
+    if option.placement is Placement.RECREATE:
+        return shlex.join(["debugrun", tool.name, facts.container.name, "--via", "recreate"])
+    filling = Filling(option=option, tool=tool, mode=mode, pid=facts.process.pid, prelude=False)
+    argv = tool_argv(mode.command, filling)
+    terminal = "-it" if mode.prompt else "-i"
+    if option.placement is Placement.HERE:
+        words = ["docker", "exec", terminal, "--user", option.user]
+        words += ["--privileged"] if option.privileged else []
+        return shlex.join([*words, facts.container.name, *argv])
+    words = ["docker", "run", "--rm", terminal, "--pid", f"container:{facts.container.name}"]
+    words += ["--network", f"container:{facts.container.name}" if option.network == "target" else "none"]
+    words += ["--user", option.user]
+    if option.privileged:
+        words.append("--privileged")
+    else:
+        words += _capabilities(option)
+    prefix = ""
+    for opt in option.security_opt():
+        if opt.startswith("seccomp=") and option.opened_calls:
+            profile = f"{tool.name}-{mode.name}.json"
+            make = ["debugrun", "profile", tool.name, facts.container.name, "--mode", mode.name, "-o", profile]
+            make += ["--base", "default"] if facts.container.seccomp == "custom" else []
+            prefix = shlex.join(make) + " && "
+            words[0] = facts.engine.name  # docker's client sends a profile's text, Podman takes a file's path only
+            words += ["--security-opt", f"seccomp={profile}"]
+        else:
+            words += ["--security-opt", opt]
+    words += [word for path in option.mounts for word in ("--mount", f"type=bind,src={path},dst={path},readonly")]
+    words += ["--read-only", "--tmpfs", SCRATCH, option.image or "IMAGE"]
+    return prefix + shlex.join([*words, *argv])
+
+
+def _capabilities(option: Option) -> list[str]:
+    """Docker's own set needs no words; any other is built from nothing."""
+    if frozenset(option.cap_add) == DOCKER_DEFAULT:
+        return []
+    return ["--cap-drop", "ALL", *(word for name in option.cap_add for word in ("--cap-add", name))]

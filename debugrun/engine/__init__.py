@@ -1,0 +1,1 @@
+"""The container engine: the way to it, and what it is asked."""

@@ -1,0 +1,1 @@
+"""A program started under a tool, as `docker run` would start it."""

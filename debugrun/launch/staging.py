@@ -1,0 +1,124 @@
+"""What an image would start, and whether it holds the tool: read from a container that is made and never started.
+
+The engine itself merges what the image says with what was typed, mounts included. Nothing of the image is run.
+"""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import tarfile
+from collections.abc import Mapping, Sequence
+
+from debugrun.core.decide.launch import Program
+from debugrun.core.know import inspection
+from debugrun.engine.engine import Engine, Json
+from debugrun.errors import EXIT_NO_TOOL, TargetError
+
+_HEAD = 16 * 1024  # bytes of an archive that hold the head of its first file
+_LINE = 256  # bytes of a #! line: linux/binfmts.h BINPRM_BUF_SIZE
+_DIRECTORY, _EXECUTABLE = 1 << 31, 0o111  # Go's fs.FileMode
+
+
+def program(engine: Engine, container: str, inspected: Json, *, elf: bool) -> Program:
+    """What the container would start; with `elf` the interpreter of a script is looked up.
+
+    Raises TargetError: the image has no such program.
+    """
+    config = _map(inspected, "Config")
+    argv = (*_words(config, "Entrypoint"), *_words(config, "Cmd"))
+    environment = (str(each).partition("=") for each in _list(config, "Env"))
+    variables = frozenset(name for name, _, _ in environment)
+    if not argv:
+        message = f"{config.get('Image')} names no program to start"
+        raise TargetError("no-command", message, "give one: debugrun run TOOL IMAGE -- PROGRAM")
+    path = find(engine, container, inspected, argv[0])
+    if path is None:
+        message = f"{config.get('Image')} holds no program {argv[0]!r}"
+        raise TargetError("no-program", message, "give another after --, or --entrypoint", status=EXIT_NO_TOOL)
+    interpreter = _interpreter(_head(engine, container, path), path) if elf else ()
+    return Program(argv=argv, interpreter=interpreter, variables=variables)
+
+
+def find(engine: Engine, container: str, inspected: Json, name: str) -> str | None:
+    """The path of a program as the container finds it: by its PATH, or from its working directory."""
+    if "/" in name:
+        folder = str(_map(inspected, "Config").get("WorkingDir") or "/")
+        paths: Sequence[str] = [posixpath.join(folder, name)]
+    else:
+        paths = [f"{folder}/{name}" for folder in inspection.search_path(inspected)]
+    return next((path for path in paths if _is_program(engine, container, path)), None)
+
+
+def _is_program(engine: Engine, container: str, path: str) -> bool:
+    found = engine.archive_stat(container, path)
+    if found is None or found.mode & _DIRECTORY:
+        return False
+    return bool(found.link_target) or bool(found.mode & _EXECUTABLE)
+
+
+def _head(engine: Engine, container: str, path: str) -> bytes:
+    """The first bytes of a file. The engine says where a link leads, resolved within the container."""
+    found = engine.archive_stat(container, path)
+    where = found.link_target if found is not None and found.link_target else path
+    with engine.asking("read a program's head in", container):
+        chunks, _ = engine.client.get_archive(container, where, chunk_size=_HEAD)
+        head = b""
+        for chunk in chunks:
+            head += chunk
+            if len(head) >= _HEAD:
+                break
+    with tarfile.open(fileobj=io.BytesIO(head)) as archive:
+        member = archive.next()
+        file = archive.extractfile(member) if member is not None and member.isreg() else None
+        return file.read(_LINE) if file is not None else b""
+
+
+def _interpreter(head: bytes, path: str) -> tuple[str, ...]:
+    """The words that the kernel puts before a script's own arguments: fs/binfmt_script.c. () for another file."""
+    if not head.startswith(b"#!"):
+        return ()
+    line = head[2:].split(b"\n", 1)[0].decode(errors="replace").strip()
+    return (*line.split(None, 1), path) if line else ()
+
+
+def user(engine: Engine, container: str, inspected: Json) -> str:
+    """The numeric "uid:gid" that the container runs as; a name is looked up in its /etc/passwd.
+
+    A name that is not there counts as nobody's, 65534: the engine will refuse to start it.
+    """
+    typed = str(_map(inspected, "Config").get("User") or "0")
+    name, _, group = typed.partition(":")
+    if name in {"0", "root"} or (name.isdigit() and group.isdigit()):
+        return f"{'0' if name == 'root' else name}:{group if group.isdigit() else '0'}"
+    lines = _passwd(engine, container).splitlines()
+    for fields in (line.split(":") for line in lines):
+        if len(fields) > 3 and name in {fields[0], fields[2]}:  # noqa: PLR2004 - passwd(5): the group is the fourth
+            return f"{fields[2]}:{group if group.isdigit() else fields[3]}"
+    return f"{name if name.isdigit() else 65534}:{group if group.isdigit() else 0}"
+
+
+def _passwd(engine: Engine, container: str) -> str:
+    if engine.archive_stat(container, "/etc/passwd") is None:
+        return ""
+    with engine.asking("read /etc/passwd in", container):
+        chunks, _ = engine.client.get_archive(container, "/etc/passwd")
+        whole = b"".join(chunks)
+    with tarfile.open(fileobj=io.BytesIO(whole)) as archive:
+        member = archive.next()
+        file = archive.extractfile(member) if member is not None and member.isreg() else None
+        return file.read().decode(errors="replace") if file is not None else ""
+
+
+def _map(value: Json, key: str) -> Json:
+    found = value.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _list(value: Json, key: str) -> Sequence[object]:
+    found = value.get(key)
+    return found if isinstance(found, list) else []
+
+
+def _words(config: Json, key: str) -> tuple[str, ...]:
+    return tuple(str(each) for each in _list(config, key))

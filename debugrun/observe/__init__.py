@@ -1,0 +1,1 @@
+"""Facts of the world: the engine, its host, a container and its processes."""

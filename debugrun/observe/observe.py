@@ -1,0 +1,341 @@
+"""Asks the engine and /proc for the facts that a decision needs, with the fewest round trips.
+
+Requests that do not need each other's answers are made at the same time: first all that the command line names, then
+the container's image; for a local engine our own /proc tells the rest. For any other one a scout container does, and
+is made in the second round and started in the third.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from debugrun.core.ask.selection import INITS, Ambiguous, Row, Wanted, select
+from debugrun.core.know import inspection, procfs
+from debugrun.core.know.facts import ContainerFacts, Facts, HostFacts, ImageFacts, ProcessFacts
+from debugrun.core.know.inspection import Json
+from debugrun.core.know.procfs import Reading
+from debugrun.core.rules import sandbox
+from debugrun.core.rules.sandbox import Sandbox
+from debugrun.errors import DebugrunError, EngineError, TargetError
+from debugrun.observe import hostproc, profiles, programs
+
+if TYPE_CHECKING:
+    from debugrun.engine.engine import Engine
+
+BINARIES_LABEL = "debugrun.binaries"  # of the toolbox image: its programs, comma separated
+
+
+MAIN = Wanted()  # nothing said: the main process
+
+
+class AmbiguousError(TargetError):
+    """Several processes may be meant: `rows`, for a picker."""
+
+    def __init__(self, choice: Ambiguous, container: str) -> None:
+        self.rows = choice.rows
+        listed = "".join(f"\n  {row.line()}" for row in choice.rows)
+        super().__init__("several-processes", f"which process of {container}? {choice.why}:{listed}", "give its PID")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Seen:
+    """What was seen of the container's processes: `depth` PID namespaces below the reader's.
+
+    `main` is the container's own main process, `main_known` says whether surely; `dumpable` and `thread_of` look
+    closer.
+    """
+
+    readings: Sequence[Reading]
+    main: Reading
+    main_known: bool
+    depth: int
+    host: HostFacts
+    local: bool
+    dumpable: Callable[[Reading], bool | None]
+    thread_of: Callable[[int], Reading | None]
+
+
+def observe(
+    engine: Engine,
+    container_ref: str,
+    wanted: Wanted = MAIN,
+    *,
+    binaries: tuple[str, ...] = (),
+    toolbox_ref: str | None = None,
+) -> Facts:
+    """The facts about one process of a container.
+
+    `binaries` are programs to look for in the container's file system; `toolbox_ref` is the image that a scout and
+    a sidecar would use. Raises TargetError (AmbiguousError with the choice): no such container or process, or one
+    that cannot be debugged as it is; EngineError: the engine does not answer.
+    """
+    with ThreadPoolExecutor(4) as pool:
+        inspected, info, toolbox = _ask(engine, container_ref, toolbox_ref, pool)
+        engine_facts = inspection.engine_facts(engine.version(), info)
+        container = inspection.container_facts(inspected, engine_facts)
+        check(container)
+        sandboxed = sandbox.of(container)
+        local = hostproc.is_local(container.pid, container.id, engine_facts.kernel)
+        image = pool.submit(_maybe_image, engine, container.image_id)
+        found = pool.submit(programs.find, engine, container, inspected, binaries, local=local and not sandboxed)
+        seen: _Seen | Sandbox
+        if sandboxed is not None:
+            seen = sandboxed
+        elif local:
+            seen = _locally(container, wanted)
+            engine_facts = replace(engine_facts, capabilities=hostproc.bounding_of_engine(seen.main))
+            engine_facts = profiles.of_engine(engine, engine_facts, seen.main.status.ppid)
+        else:
+            seen = _by_scout(engine, container, wanted, toolbox_ref if toolbox is not None else None)
+        container = inspection.container_facts(inspected, engine_facts, image.result())
+        if local and isinstance(seen, _Seen):
+            container = profiles.of_container(container, inspected, seen.main.status.ppid)
+    if info.get("MemoryLimit") is False:  # it keeps what was asked for, and enforces nothing: rootless on cgroup v1
+        container = replace(container, memory_limit=0)
+    engine_facts = replace(engine_facts, local=local)
+    if isinstance(seen, Sandbox):
+        process = sandbox.process_facts(container, str(inspected.get("Path", "")), wanted)
+        host, container = sandbox.host_facts(seen), sandbox.container_facts(seen, container)
+    else:
+        process, host = _process(engine, container, wanted, seen), seen.host
+        container = _cross_checked(container, seen)
+    images = _images(toolbox_ref, toolbox)
+    if binaries:
+        held = found.result()
+        container = replace(container, tools=held.tools, shell=held.shell)
+        images = replace(images, target_holds_tool=held.in_image)
+    return Facts(engine=engine_facts, host=host, container=container, process=process, images=images)
+
+
+def _ask(engine: Engine, ref: str, toolbox_ref: str | None, pool: ThreadPoolExecutor) -> tuple[Json, Json, Json | None]:
+    """(container, info, the toolbox image), and the engine's version besides, at the same time."""
+    if engine.endpoint.login:
+        engine.version()
+    version, info = pool.submit(engine.version), pool.submit(engine.info)
+    toolbox = pool.submit(_maybe_image, engine, toolbox_ref) if toolbox_ref else None
+    try:
+        inspected = engine.inspect_container(ref)
+    except TargetError as error:
+        raise _with_near_names(engine, ref, error) from error
+    version.result()
+    return inspected, info.result(), toolbox.result() if toolbox else None
+
+
+def _maybe_image(engine: Engine, ref: str) -> Json | None:
+    """An image, or None when the engine has it no more."""
+    try:
+        return engine.inspect_image(ref)
+    except EngineError as error:
+        if error.code == "no-such-image":
+            return None
+        raise
+
+
+def _with_near_names(engine: Engine, ref: str, error: TargetError) -> TargetError:
+    """The same error, with the names that look like what was typed."""
+    import difflib  # noqa: PLC0415 - only to help
+
+    if error.code != "no-such-container":
+        return error
+    near = difflib.get_close_matches(ref, engine.container_names(everything=True), n=2)
+    hint = f"did you mean {' or '.join(near)}?" if near else error.hint
+    return TargetError(error.code, error.message, hint)
+
+
+def check(container: ContainerFacts) -> None:
+    """Raise TargetError for a container whose processes can't be debugged, with what to do."""
+    name, state = container.name, container.state
+    if state == "paused":
+        message = f"{name} is paused: a debugger would wait for its frozen processes without end"
+        raise TargetError("container-paused", message, f"docker unpause {name}")
+    if state == "restarting":
+        message = f"{name} is restarting: its process ends again and again"
+        raise TargetError("container-restarting", message, f"docker logs --tail 20 {name}")
+    if state != "running" or container.pid == 0:
+        raise TargetError("container-not-running", f"{name} does not run: it is {state}", f"docker start {name}")
+
+
+def _locally(container: ContainerFacts, wanted: Wanted) -> _Seen:
+    main = hostproc.read(container.pid)
+    if main is None:
+        raise TargetError("gone", f"{container.name} has just ended", f"docker logs --tail 20 {container.name}")
+    depth = len(main.status.ns_pids) - 1
+    alone = wanted == MAIN or wanted.pid == main.status.ns_pids[depth] or wanted.host_pid == main.status.pid
+    if alone and (wanted != MAIN or not (main.status.comm in INITS or main.shell_command)):
+        readings = [main]
+    else:
+        readings = hostproc.members(main, container.id)
+    return _Seen(
+        readings=readings,
+        main=main,
+        main_known=True,
+        depth=depth,
+        host=hostproc.host_facts(main.status.ppid),
+        local=True,
+        dumpable=hostproc.dumpable,
+        thread_of=lambda tid: hostproc.process_of_thread(readings, tid, depth),
+    )
+
+
+def _by_scout(engine: Engine, container: ContainerFacts, wanted: Wanted, toolbox_ref: str | None) -> _Seen:
+    if toolbox_ref is None:
+        message = "this engine's /proc can't be read from here, and it has no image to send a scout from"
+        raise EngineError("no-scout", message, "debugrun toolbox build")
+    from debugrun.observe import scout  # noqa: PLC0415 - for engines elsewhere
+
+    who = scout.identity(container)
+    shared = container.pid_mode != ""
+    pids = (1, wanted.pid) if wanted.pid is not None and not shared else ()
+    survey = scout.survey(engine, container, who, toolbox_ref, tuple(dict.fromkeys(pids)))
+    by_pid = {reading.status.pid: reading for reading in survey.readings}
+    main = by_pid.get(1)
+    if shared:
+        # Of the container's processes the one that was started first: PIDs are given in ascending order.
+        own = [r for r in survey.readings if procfs.names_container(r.cgroup, container.id)]
+        main = by_pid.get(container.pid) if container.pid_mode == "host" else next(iter(own), None)
+    main_known = main is not None
+    if shared and main is None:
+        main = by_pid.get(wanted.pid or 0)
+        if main is None:
+            message = f"{container.name} shares its PID namespace, and no cgroup tells which processes are its own"
+            raise TargetError("main-unknown", message, f"give the PID: docker top {container.name}")
+    if main is None:
+        raise TargetError("gone", f"{container.name} has just ended", f"docker logs --tail 20 {container.name}")
+    return _Seen(
+        readings=[reading for reading in survey.readings if reading.status.tgid == reading.status.pid],
+        main=main,
+        main_known=main_known,
+        depth=0,
+        host=survey.host,
+        local=False,
+        dumpable=lambda reading: who.dumpable(survey, reading),
+        thread_of=lambda tid: by_pid.get(by_pid[tid].status.tgid, by_pid[tid]) if tid in by_pid else None,
+    )
+
+
+def _process(engine: Engine, container: ContainerFacts, wanted: Wanted, seen: _Seen) -> ProcessFacts:
+    """The process that is meant. Raises TargetError: none, a thread, a zombie, traced already."""
+    rows = [_row(reading, container, seen) for reading in seen.readings]
+    main = seen.main.status.ns_pids[seen.depth]
+    try:
+        chosen = select(rows, wanted, main=main, container=container.name)
+    except TargetError as error:
+        if error.code == "no-such-pid" and wanted.pid is not None:
+            _refuse_thread(wanted.pid, container, seen)
+        raise
+    if isinstance(chosen, Ambiguous):
+        raise AmbiguousError(chosen, container.name)
+    reading = next(r for r in seen.readings if r.status.ns_pids[seen.depth] == chosen.pid)
+    facts = procfs.process_facts(
+        reading,
+        depth=seen.depth,
+        ppid=chosen.ppid,
+        dumpable=seen.dumpable(reading),
+        host_pid=_host_pid(reading, seen, container),
+    )
+    if facts.tracer:
+        raise _traced(engine, facts, container, seen)
+    return facts
+
+
+def _host_pid(reading: Reading, seen: _Seen, container: ContainerFacts) -> int | None:
+    """A scout sees none: of the main process the engine says it."""
+    if seen.local:
+        return reading.status.pid
+    return container.pid if seen.main_known and reading is seen.main else None
+
+
+def _row(reading: Reading, container: ContainerFacts, seen: _Seen) -> Row:
+    status = reading.status
+    return Row(
+        pid=status.ns_pids[seen.depth],
+        ppid=_parent(reading, seen),
+        comm=status.comm,
+        state=status.state,
+        uid=procfs.inside(status.uids[1], reading.uid_map),
+        threads=status.threads,
+        host_pid=_host_pid(reading, seen, container),
+        shell_command=reading.shell_command,
+        own=_is_own(reading, container, seen),
+    )
+
+
+def _is_own(reading: Reading, container: ContainerFacts, seen: _Seen) -> bool:
+    """Whether a process is of the container itself: not a sidecar's, nor of one whose PID namespace it shares.
+
+    Rootless engines may give containers no cgroup of their own: then the mounts tell, on this machine. What can't be
+    told apart counts as own.
+    """
+    if procfs.names_container(seen.main.cgroup, container.id):
+        return procfs.names_container(reading.cgroup, container.id)
+    if seen.local and hostproc.has_mounts_of(seen.main.status.pid, container.id):
+        return hostproc.has_mounts_of(reading.status.pid, container.id)
+    return procfs.container_of(reading.cgroup) is None
+
+
+def _parent(reading: Reading, seen: _Seen) -> int:
+    """The parent's PID as the container has it; 0 when the parent is outside."""
+    ppid = reading.status.ppid
+    if seen.depth == 0 or ppid == 0:
+        return ppid
+    parent = next((r for r in seen.readings if r.status.pid == ppid), None)
+    return parent.status.ns_pids[seen.depth] if parent is not None else 0
+
+
+def _refuse_thread(tid: int, container: ContainerFacts, seen: _Seen) -> None:
+    """Raise the better error when that PID is one of a thread."""
+    process = seen.thread_of(tid)
+    if process is not None:
+        pid = process.status.ns_pids[seen.depth]
+        message = f"{tid} is a thread of PID {pid} {process.status.comm!r} of {container.name}"
+        raise TargetError("thread", message, f"give the process: {pid}")
+
+
+def _traced(engine: Engine, process: ProcessFacts, container: ContainerFacts, seen: _Seen) -> TargetError:
+    """One tracer at a time (ptrace(2)): who it is, as far as can be seen."""
+    tracer = hostproc.read(process.tracer) if seen.local else None
+    if tracer is None:
+        tracer = next((r for r in seen.readings if r.status.pid == process.tracer), None)
+    comm = repr(tracer.status.comm) if tracer is not None else "a process"
+    id_ = procfs.container_of(tracer.cgroup) if tracer is not None else None
+    where = ""
+    if id_ is not None:
+        where = f" in container {_name_of(engine, id_)}"
+    elif seen.local and tracer is not None:
+        where = " on the host"
+    message = f"PID {process.pid} of {container.name} is traced already, by {comm} (PID {process.tracer}){where}"
+    return TargetError("traced", message, "end that one first: a process has one tracer at a time")
+
+
+def _name_of(engine: Engine, container_id: str) -> str:
+    try:
+        return str(engine.inspect_container(container_id).get("Name", container_id)).removeprefix("/")
+    except DebugrunError:
+        return container_id[:12]
+
+
+def _cross_checked(container: ContainerFacts, seen: _Seen) -> ContainerFacts:
+    """The configuration against the main process: what the kernel says wins where both can't be true.
+
+    A process may give capabilities up, never gain them: more in its bounding set than was computed means that this
+    engine's defaults are others. Nor can it take a seccomp filter off: none in force means that none was set.
+    """
+    if seen.local and container.memory_limit and procfs.names_container(seen.main.cgroup, container.id):
+        container = replace(container, memory_used=hostproc.memory_used(seen.main.cgroup))
+    status = seen.main.status
+    real = procfs.names(status.bounding)
+    if container.capabilities is None or set(real) - set(container.capabilities):
+        container = replace(container, capabilities=real)
+    if status.seccomp == 0 and container.seccomp != "unconfined":
+        container = replace(container, seccomp="unconfined", seccomp_profile=None)
+    return container
+
+
+def _images(toolbox_ref: str | None, toolbox: Json | None) -> ImageFacts:
+    if toolbox is None:
+        return ImageFacts()
+    listed = inspection.labels(toolbox).get(BINARIES_LABEL, "")
+    return ImageFacts(toolbox=toolbox_ref, toolbox_binaries=tuple(name for name in listed.split(",") if name))

@@ -1,0 +1,1 @@
+"""A container recreated with more, and put back as it was."""

@@ -1,0 +1,252 @@
+"""Puts the original of a recreated container back, from wherever a recreate or another restore ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from debugrun.attach.hold_signals import steady
+from debugrun.core.know import json_access
+from debugrun.core.know.json_access import Json
+from debugrun.core.rebuild import transaction
+from debugrun.core.rebuild.transaction import LABEL, LABEL_KEPT, LABEL_LAYER, Act, Record, Restart, Scene, Seen, Step
+from debugrun.engine.engine import Engine
+from debugrun.errors import DebugrunError, EngineError, TargetError
+from debugrun.observe import layer
+from debugrun.recreate import journal
+
+ROUNDS = 12  # looks at what is left to do, each after a row of steps
+PATIENCE = 3  # failures in all
+GRACE = 5.0  # seconds beyond a stop timeout for the engine to have stopped a container
+STOP_TIMEOUT = 10  # seconds: the engine's own, where a container has none
+
+
+@dataclass(kw_only=True, slots=True)
+class Outcome:
+    """What was done. `down` is how long nothing served, in seconds; None: it served all the time.
+
+    `original` says whether there is one; `saved` are (image, paths) of what stand-ins had written to their own layer.
+    """
+
+    original: bool = True
+    down: float | None = None
+    saved: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+
+
+def scenes(engine: Engine) -> tuple[Scene, ...]:
+    """All that was recreated on this engine and not put back, the oldest first.
+
+    Known by the labels of stand-ins, and by the journal where somebody removed them.
+    """
+    known = {record.original: record for _, record in labelled(engine)}
+    for record in journal.records(str(engine.endpoint.url)):
+        known.setdefault(record.original, record)
+    return tuple(scene(engine, record) for record in sorted(known.values(), key=lambda record: record.since))
+
+
+def scene(engine: Engine, record: Record) -> Scene:
+    """What the engine has of one transaction now."""
+    stand_ins = [ref for ref, found in labelled(engine) if found.original == record.original]
+    seen = [each for ref in stand_ins if (each := _look(engine, ref, beside=record.original)) is not None]
+    return Scene(
+        record=record,
+        original=_look(engine, record.original),
+        stand_ins=tuple(sorted(seen, key=lambda each: each.name == record.name)),
+        layers=_layers(engine, record.original),
+    )
+
+
+def settle(
+    engine: Engine, record: Record, what: Callable[[Scene], Sequence[Step]], *, stopping: bool = True
+) -> Outcome:
+    """Take steps until none is left, over failures that do not last. Raises DebugrunError: one that does.
+
+    `stopping` says that somebody may have told the original to stop and not waited for it.
+    """
+    outcome, failures = Outcome(), 0
+    hands = _Hands(engine=engine, record=record, outcome=outcome, stopping=stopping)
+    for _ in range(ROUNDS):
+        try:
+            found = scene(engine, record)
+            if not (steps := what(found)):
+                outcome.original = found.original is not None
+                return outcome
+            for step in steps:
+                hands.take(step)
+        except DebugrunError:
+            failures += 1
+            if failures == PATIENCE:
+                raise
+            time.sleep(0.3)
+    message = f"the containers of {record.name} change while they are put back"
+    raise EngineError("not-settled", message, f"debugrun restore {record.name}")
+
+
+def undo(engine: Engine, record: Record, *, stopping: bool = True) -> Outcome:
+    """Have the original back as it was, and nothing of ours left. Raises DebugrunError."""
+    with steady(f"putting {record.name} back"):
+        outcome = settle(engine, record, transaction.undo, stopping=stopping)
+    if not outcome.original:
+        raise TargetError(
+            "original-gone",
+            f"the original of {record.name} was removed: there is nothing to go back to",
+            f"`docker rm -f {record.name}`, or leave it as it is",
+        )
+    journal.forget(record.original)
+    return outcome
+
+
+def keep(engine: Engine, record: Record) -> None:
+    """Stay with the stand-in: the original is removed. Raises TargetError where the stand-in is not in place."""
+    found = scene(engine, record)
+    if not found.complete:
+        raise TargetError(
+            "not-recreated",
+            f"{record.name} was not recreated to the end: there is nothing to keep",
+            f"debugrun restore {record.name}",
+        )
+    settle(engine, record, transaction.keep)
+    journal.forget(record.original)
+
+
+@dataclass(kw_only=True, slots=True)
+class _Hands:
+    """Does steps, and minds the time."""
+
+    engine: Engine
+    record: Record
+    outcome: Outcome
+    stopping: bool
+    stopped_at: float | None = None
+
+    def take(self, step: Step) -> None:
+        engine, ref = self.engine, step.ref
+        if step.act is Act.SETTLE and self.stopping:
+            _await_stop(engine, ref)
+        elif step.act is Act.RENAME:
+            rename(engine, ref, step.value)
+        elif step.act is Act.RESTART:
+            set_restart(engine, ref, step.restart)
+        elif step.act is Act.STOP:
+            self.stopped_at = self.stopped_at or time.monotonic()
+            stop(engine, ref)
+        elif step.act is Act.START:
+            engine.start(ref)
+            if self.stopped_at is not None:
+                self.outcome.down = time.monotonic() - self.stopped_at
+        elif step.act is Act.SAVE:
+            self.outcome.saved.append(_save(engine, ref, self.record))
+        elif step.act is Act.REMOVE:
+            remove(engine, ref)
+        elif step.act is Act.REMOVE_IMAGE:
+            _remove_image(engine, ref)
+
+
+def rename(engine: Engine, ref: str, name: str) -> None:
+    """POST /containers/ID/rename."""
+    with engine.asking(f"name {name} the container", ref):
+        engine.client.rename(ref, name)
+
+
+def set_restart(engine: Engine, ref: str, restart: Restart) -> None:
+    """POST /containers/ID/update: the restart policy alone."""
+    policy = {"Name": restart.name, "MaximumRetryCount": restart.retries}
+    with engine.asking("set the restart policy of", ref):
+        engine.client.update_container(ref, restart_policy=policy)  # type: ignore[arg-type] # any name
+
+
+def stop(engine: Engine, ref: str) -> None:
+    """Stop it as `docker stop` does: its own signal, its own time."""
+    engine.stop(ref, timeout=stop_timeout(engine.inspect_container(ref)))
+
+
+def stop_timeout(inspected: Json) -> int:
+    """Seconds between a container's stop signal and KILL."""
+    found = json_access.mapping(inspected, "Config").get("StopTimeout")
+    return found if isinstance(found, int) else STOP_TIMEOUT
+
+
+def remove(engine: Engine, ref: str) -> None:
+    """DELETE /containers/ID, never its volumes: they are the original's. Gone already is no error."""
+    try:
+        with engine.asking("remove", ref):
+            engine.client.remove_container(ref)
+    except TargetError as error:
+        if error.code != "no-such-container":
+            raise
+
+
+def labelled(engine: Engine) -> Iterator[tuple[str, Record]]:
+    """(id, record) of all stand-ins."""
+    for each in engine.list_containers(everything=True, labels=[LABEL]):
+        try:
+            yield str(each["Id"]), transaction.load(json_access.text(json_access.mapping(each, "Labels"), LABEL))
+        except ValueError:
+            continue  # of another version, or somebody else's
+
+
+def _look(engine: Engine, ref: str, *, beside: str = "") -> Seen | None:
+    """A container; for a stand-in `beside` is its original, whose own files need not be kept twice."""
+    try:
+        told = engine.inspect_container(ref)
+        seen = described(told)
+        silent = not beside or seen.running or not seen.ran or _dying(told)
+        saved = silent or not layer.news(engine, told, beside) or bool(_images(engine, LABEL_KEPT, seen.id))
+    except TargetError as error:
+        if error.code != "no-such-container":
+            raise
+        return None
+    return replace(seen, saved=saved)
+
+
+def described(inspected: Json) -> Seen:
+    """An inspected container, as a transaction looks at it."""
+    state = json_access.mapping(inspected, "State")
+    policy = json_access.mapping(json_access.mapping(inspected, "HostConfig"), "RestartPolicy")
+    return Seen(
+        id=json_access.text(inspected, "Id"),
+        name=json_access.text(inspected, "Name").removeprefix("/"),
+        running=bool(state.get("Running")),
+        restart=Restart(name=json_access.text(policy, "Name"), retries=int(str(policy.get("MaximumRetryCount", 0)))),
+        ran=not json_access.text(state, "StartedAt").startswith("0001-"),
+    )
+
+
+def _dying(inspected: Json) -> bool:
+    """Whether it is being removed, or was to no end: its layer may be gone before its name."""
+    return json_access.text(json_access.mapping(inspected, "State"), "Status") in {"dead", "removing"}
+
+
+def _images(engine: Engine, label: str, value: str) -> list[Json]:
+    with engine.asking("list images"):
+        return list(engine.client.images(filters={"label": f"{label}={value}"}))
+
+
+def _layers(engine: Engine, original: str) -> tuple[str, ...]:
+    """Images that hold the original's layer, without those that a kept one stands on."""
+    found = _images(engine, LABEL_LAYER, original)
+    parents = {str(each.get("ParentId")) for each in _images(engine, LABEL_KEPT, "")} if found else set()
+    return tuple(str(each["Id"]) for each in found if str(each["Id"]) not in parents)
+
+
+def _save(engine: Engine, ref: str, record: Record) -> tuple[str, tuple[str, ...]]:
+    """An image of what a stopped stand-in has in its own layer: (name, paths)."""
+    paths = layer.news(engine, engine.inspect_container(ref), record.original)
+    tag = f"{record.name}-{ref[:12]}"[-128:].lstrip(".-")
+    layer.commit(engine, ref, {LABEL_KEPT: ref, LABEL_LAYER: ""}, repository="debugrun-kept", tag=tag)
+    return f"debugrun-kept:{tag}", paths
+
+
+def _remove_image(engine: Engine, ref: str) -> None:
+    with engine.asking("remove the image", ref):
+        engine.client.remove_image(ref)
+
+
+def _await_stop(engine: Engine, ref: str) -> None:
+    """Wait until a container that may have been told to stop has done so, or would have."""
+    told = engine.inspect_container(ref)
+    deadline = time.monotonic() + stop_timeout(told) + GRACE
+    while described(told).running and time.monotonic() < deadline:
+        time.sleep(0.2)
+        told = engine.inspect_container(ref)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from debugrun.core.know.facts import ContainerFacts
+from debugrun.core.know.inspection import DOCKER_DEFAULT
+from debugrun.observe import scout
+from debugrun.observe.scout import Identity, ScoutError
+from tests import TESTS
+from tests.cases import PLAIN
+
+REPORT = (TESTS / "facts" / "proc" / "many.scout").read_text()
+SCRIPT = TESTS.parent / "debugrun" / "data" / "scout.sh"
+DEFAULT = tuple(sorted(DOCKER_DEFAULT))
+
+
+def test_a_recorded_report_is_read() -> None:
+    survey = scout.parse(REPORT)
+    assert [reading.status.pid for reading in survey.readings] == [1, 7, 8]  # not the scout itself
+    shell, undumpable, sleep = survey.readings
+    assert (shell.status.comm, shell.shell_command, shell.exe) == ("sh", True, "/usr/bin/busybox")
+    assert (undumpable.status.comm, undumpable.shell_command, undumpable.exe) == ("nd", False, None)
+    assert (sleep.status.comm, sleep.status.ppid, sleep.owner) == ("sleep", 1, (0, 0))
+    assert shell.cgroup.count("/docker/") == 9
+    assert shell.cgroup.endswith("0::/\n")
+    assert survey.readable >= {1, 8}
+    assert 7 not in survey.readable
+    assert (survey.host.yama_ptrace_scope, survey.host.perf_event_paranoid) == (0, 2)
+
+
+def test_who_the_scout_is_decides_what_its_report_says_of_dumpable() -> None:
+    survey = scout.parse(REPORT)
+    as_root = Identity(user="0:0", capabilities=DEFAULT)
+    assert [as_root.dumpable(survey, each) for each in survey.readings] == [True, False, True]
+    as_nobody = Identity(user="65534:65534")
+    assert as_nobody.dumpable(survey, survey.readings[1]) is None
+
+
+@pytest.mark.parametrize("text", ["", "@self 7\n@status\n", REPORT.replace("@end\n", "")])
+def test_a_report_that_is_cut_off_is_an_error(text: str) -> None:
+    with pytest.raises(ScoutError):
+        scout.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("pid", "path"), [(1, "/x\n'8/exe' -> '/bin/forged"), (8, "/x'\n'1/exe' -> '/bin/forged"), (8, "/x\ny")]
+)
+def test_a_program_named_to_deceive_takes_all_links_away_but_says_nothing_false(pid: int, path: str) -> None:
+    forged = REPORT.replace(f"'{pid}/exe' -> '/usr/bin/busybox'", f"'{pid}/exe' -> '{path}'")
+    survey = scout.parse(forged)
+    assert forged != REPORT
+    assert [reading.exe for reading in survey.readings] == [None, None, None]
+    assert survey.readable == scout.parse(REPORT).readable
+
+
+@pytest.mark.parametrize(("said", "means"), [("0", 0), ("1", 1), ("absent", 0), ("", None)])
+def test_no_yama_is_an_open_one_and_an_unread_one_is_unknown(said: str, means: int | None) -> None:
+    line = f"sys/kernel/yama/ptrace_scope:{said}\n" if said else ""
+    report = REPORT.replace("sys/kernel/yama/ptrace_scope:absent\n", line)
+    assert scout.parse(report).host.yama_ptrace_scope == means
+
+
+def test_a_negative_setting_is_a_number() -> None:
+    report = REPORT.replace("perf_event_paranoid:2", "perf_event_paranoid:-1")
+    assert scout.parse(report).host.perf_event_paranoid == -1
+
+
+def of(user: str, capabilities: tuple[str, ...] | None = DEFAULT) -> ContainerFacts:
+    return ContainerFacts(
+        id="c", name="web", image="i", image_id="i", state="running", user=user, capabilities=capabilities
+    )
+
+
+@pytest.mark.parametrize(
+    ("container", "expected"),
+    [
+        (PLAIN.container, Identity(user="0:0", capabilities=DEFAULT)),
+        (of("root", ()), Identity(user="0:0")),
+        (of("1000:1000"), Identity(user="1000:1000")),
+        (of("1000"), Identity(user="65534:65534")),
+        (of("www-data"), Identity(user="65534:65534")),
+        (of("0", None), Identity(user="65534:65534")),
+        (of("", (*DEFAULT, "SYS_ADMIN")), Identity(user="65534:65534")),
+        (of("", (*DEFAULT, "SYS_PTRACE")), Identity(user="65534:65534")),
+    ],
+)
+def test_a_scout_is_never_given_more_than_the_target_has_nor_anything_broad(
+    container: ContainerFacts, expected: Identity
+) -> None:
+    assert scout.identity(container) == expected
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_the_script_says_nothing_to_nobody(shell: str) -> None:
+    done = subprocess.run([shell, str(SCRIPT)], input="", capture_output=True, text=True, check=True, timeout=10)
+    assert done.stdout == ""
+
+
+def test_the_script_reads_this_machine_and_prints_no_command_line() -> None:
+    with subprocess.Popen(["sleep", "98.76"]) as sleeper:
+        done = subprocess.run(
+            ["sh", str(SCRIPT), str(sleeper.pid)], input="\n", capture_output=True, text=True, check=True, timeout=30
+        )
+        sleeper.kill()
+    survey = scout.parse(done.stdout)
+    assert [reading.status.comm for reading in survey.readings] == ["sleep"]
+    assert survey.readings[0].exe is not None
+    assert "98.76" not in done.stdout

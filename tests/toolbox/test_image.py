@@ -1,0 +1,55 @@
+"""Recipe and root file system of the toolbox, without an engine."""
+
+from __future__ import annotations
+
+import pytest
+
+from debugrun.core.know import tool_file
+from debugrun.toolbox import catalog, rootfs
+from debugrun.toolbox.image import LEAVE_OUT, recipe
+
+TOOLS = [tool_file.load(name) for name in catalog.names()]
+
+
+def test_a_recipe_holds_what_the_tool_files_ask_for() -> None:
+    made = recipe(TOOLS)
+    assert {"gdb", "strace", "linux-perf", "busybox-static"} <= set(made.debian)
+    assert made.pypi == ("py-spy",)
+    assert ("/usr/lib/debugrun/caps/sys_ptrace/gdb", "gdb", 1 << 19) in made.copies
+    assert ("/usr/lib/debugrun/caps/perfmon+sys_ptrace/perf", "perf", 1 << 38 | 1 << 19) in made.copies
+
+
+def test_one_set_of_tools_is_one_image_in_any_order() -> None:
+    assert recipe(TOOLS).tag == recipe(reversed(TOOLS)).tag
+    assert recipe(tool for tool in TOOLS if tool.name != "strace").tag != recipe(TOOLS).tag
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("./bin/busybox", "usr/bin/busybox"),
+        ("./usr/bin/gdb", "usr/bin/gdb"),
+        ("./lib64/ld-linux-x86-64.so.2", "usr/lib64/ld-linux-x86-64.so.2"),
+        ("./lib/", "usr/lib"),
+        ("./library/x", "library/x"),
+        ("./", ""),
+        ("../../etc/passwd", "etc/passwd"),
+    ],
+)
+def test_files_of_packages_land_below_usr(name: str, place: str) -> None:
+    assert rootfs.merged(name) == place
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("usr/share/doc/gdb/README", False),
+        ("usr/share/man/man1/gdb.1.gz", False),
+        ("usr/share/perl/5.40.1/strict.pm", False),
+        ("usr/lib/x86_64-linux-gnu/libperl.so.5.40", True),
+        ("usr/share/gdb/python/gdb/__init__.py", True),
+        ("usr/bin/perf", True),
+    ],
+)
+def test_what_no_tool_loads_is_left_out(name: str, *, kept: bool) -> None:
+    assert (LEAVE_OUT.match(name) is None) == kept
