@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -278,6 +279,11 @@ ANSWERS = {
     "doctor": "The engine and its host on one page, and what each tool would need here.",
 }
 
+# Each is a function of a module of its own, as above.
+ON_CALL = {
+    "ps": "Show what each process waits for, the most suspicious first; how containers that do not run have ended.",
+}
+
 
 def application(argv: list[str], *, completing: bool = False) -> typer.Typer:
     """The application for this command line.
@@ -289,27 +295,32 @@ def application(argv: list[str], *, completing: bool = False) -> typer.Typer:
     app.callback(help=EXAMPLES, epilog=EPILOG)(_root)
     word = next((each for each in argv if not each.startswith("-")), None)
     folder = catalog.user_directory()
-    if completing and word not in {*VERBS, *ANSWERS, *catalog.names(folder)}:
+    if completing and word not in {*VERBS, *ANSWERS, *ON_CALL, *catalog.names(folder)}:
         word = None  # half a name
     if word is None:
         for name in catalog.names(folder):
             app.command(name, help=catalog.summary(name, folder))(_listed)
-    elif word == "run":
-        from debugrun.cli import run  # noqa: PLC0415 - see ANSWERS
-
-        app.command(word, epilog=EPILOG)(run.run)
-    elif word in ANSWERS:
-        from debugrun.cli import verbs  # noqa: PLC0415 - see ANSWERS
-
-        app.command(word)(getattr(verbs, word))
+    elif word in {*ON_CALL, *ANSWERS}:
+        _add_verb(app, word)
     elif word not in VERBS:
         app.command(word, help=_known(word, folder, _tool_file(argv)), epilog=EPILOG)(run_tool)
     for name, function in VERBS.items():
         app.command(name, help=function.__doc__)(_listed if word is None else function)
     if word is None:
-        for name, line in ANSWERS.items():
+        for name, line in {**ON_CALL, **ANSWERS}.items():
             app.command(name, help=line)(_listed)
     return app
+
+
+def _add_verb(app: typer.Typer, word: str) -> None:
+    """One verb that is imported for its own sake only: see ANSWERS."""
+    if word in {"run", *ON_CALL}:
+        module = importlib.import_module(f"debugrun.cli.{word}")
+        app.command(word, epilog=EPILOG)(getattr(module, word))
+    else:
+        from debugrun.cli import verbs  # noqa: PLC0415 - see ANSWERS
+
+        app.command(word)(getattr(verbs, word))
 
 
 def _listed() -> None:

@@ -149,6 +149,19 @@ class Engine:
                 names.extend(str(name).removeprefix("/") for name in found)
         return tuple(sorted(names))
 
+    def use(self, container: str) -> Json:
+        """GET /containers/ID/stats, once and at once: what it uses of its limits; {} where the engine cannot say."""
+        with contextlib.suppress(EngineError, TargetError), self.asking("tell what is used by", container):
+            return self._get(f"/containers/{container}/stats?stream=false&one-shot=true")
+        return {}
+
+    def log_tail(self, container: str, lines: int) -> str:
+        """The last lines of its log, both streams; "" where its log driver cannot be read."""
+        with contextlib.suppress(EngineError, TargetError), self.asking("read the log of", container):
+            told: bytes = self.client.logs(container, tail=lines)
+            return told.decode(errors="surrogateescape")
+        return ""
+
     def inspect_image(self, ref: str) -> Json:
         """GET /images/REF/json. Raises EngineError `no-such-image`."""
         with self.asking("describe the image", ref):

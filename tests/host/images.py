@@ -27,6 +27,7 @@ PACKAGES = (
     "binutils", "busybox-static", "gcc", "gdb", "libc6-dev", "musl-tools", "python3-minimal", "strace", "tini",
 )  # fmt: skip
 DATABASE = ("busybox-static", "postgresql", "strace")  # a real service, for tests that recreate it
+SERVICES = ("busybox-static", "gunicorn", "nginx-light", "postgresql", "python3-psycopg2")  # that wait for each other
 REGISTRY_BASE = f"debian:{SUITE}-slim"
 
 
@@ -57,6 +58,13 @@ def database(client: docker.APIClient) -> str:
     """Have an image with DATABASE; its name. Raises HostError."""
     name = _base_name(DATABASE, "postgres")
     _have_base(client, name, DATABASE)
+    return name
+
+
+def services(client: docker.APIClient) -> str:
+    """Have an image with SERVICES; its name. Raises HostError."""
+    name = _base_name(SERVICES, "services")
+    _have_base(client, name, SERVICES)
     return name
 
 

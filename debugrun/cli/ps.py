@@ -1,0 +1,45 @@
+"""The verbs of a person on call, with their options: imported when one of them is used."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from debugrun.cli import app as cli
+from debugrun.cli.app import Json, interruptible
+
+Containers = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CONTAINER]...", help="names or ids", autocompletion=cli.complete_containers, show_default=False
+    ),
+]
+Project = Annotated[str | None, typer.Option("--project", "-p", metavar="NAME", help="all of a compose project")]
+Everything = Annotated[bool, typer.Option("--all", "-a", help="all containers that run or try to")]
+
+
+@interruptible
+def ps(
+    *,
+    container: Containers = None,
+    project: Project = None,
+    everything: Everything = False,
+    watch: Annotated[
+        float | None, typer.Option("--watch", "-w", metavar="SECONDS", min=0.5, help="again and again, until Ctrl-C")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    r"""Show what each process waits for, the most suspicious first: who waits for whom, since when; how others ended.
+
+    Nobody is stopped and nothing is granted. Secrets in command lines are masked. "?" is what the kernel hides from us.
+
+    \b
+    debugrun ps web                one container
+    debugrun ps --project shop     a whole compose project, also what of it has ended
+    debugrun ps --all --watch 2    everything, every two seconds
+    """
+    from debugrun.oncall import ps as flow  # noqa: PLC0415 - imports the engine's client
+
+    status = flow.run(container or (), project, everything=everything, watch=watch, as_json=as_json)
+    raise typer.Exit(status)
