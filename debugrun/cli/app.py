@@ -282,6 +282,7 @@ ANSWERS = {
 # Each is a function of a module of its own, as above.
 ON_CALL = {
     "ps": "Show what each process waits for, the most suspicious first; how containers that do not run have ended.",
+    "export": "Write the grant that a tool needs for Compose, Kubernetes, Marathon, Nomad and others.",
 }
 
 
