@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 
 from debugrun.core.decide import judge as judging
+from debugrun.core.decide import order
 from debugrun.core.decide.plan import Plan, within
 from debugrun.core.grants import BROAD_CAPABILITIES, Ceiling, Grant, Option, Verdict
 from debugrun.core.know.facts import Facts
@@ -244,19 +245,11 @@ def _judged(option: Option, base: Option, mode: Mode, facts: Facts) -> Option:
 
 def _by_cost(found: list[Option], base: Option, facts: Facts) -> list[Option]:
     """In order of the ladder; but what another option opens too, and more, goes before that one whatever the rungs."""
-    ordered: list[Option] = []
-    for option in sorted(found, key=lambda each: (each.grant.rank, len(each.cap_add))):
-        mine, place = _powers(option, base, facts), len(ordered)
-        while place and mine is not None and option.verdict is not Verdict.CLOSED:
-            theirs = _powers(ordered[place - 1], base, facts)
-            if theirs is None or not mine < theirs:
-                break
-            place -= 1
-        ordered.insert(place, option)
-    return ordered
+    by_rung = sorted(found, key=lambda each: (each.grant.rank, len(each.cap_add)))
+    return order.narrow_first(by_rung, lambda option: powers(option, base, facts))
 
 
-def _powers(option: Option, base: Option, facts: Facts) -> frozenset[str] | None:
+def powers(option: Option, base: Option, facts: Facts) -> order.Powers:
     """What an option opens beyond the container's own, as a set that can be compared; None: everything."""
     _, profile = judging.base_profile(option, facts)
     if option.privileged or option.seccomp == "unconfined":

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from debugrun.core.decide import judge as judging
+from debugrun.core.decide import order
 from debugrun.core.grants import BROAD_CAPABILITIES, Ceiling, Grant, Layer, Option, Placement, Verdict
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import Mode, Tool
@@ -308,28 +309,23 @@ def _by_cost(options: list[Option], facts: Facts) -> list[Option]:
         rank, place = option.grant.rank, option.placement.rank
         return (rank, place, beyond, _escalates(option, facts), option.user != NOBODY)
 
-    ordered: list[Option] = []
-    for option in sorted(options, key=key):
-        place = len(ordered)
-        while place and option.verdict is not Verdict.CLOSED and _dominates(option, ordered[place - 1], facts):
-            place -= 1
-        ordered.insert(place, option)
+    ordered = order.narrow_first(sorted(options, key=key), lambda option: powers(option, facts))
     return [option for index, option in enumerate(ordered) if not _redundant(option, ordered[:index], facts)]
 
 
 def _redundant(option: Option, before: list[Option], facts: Facts) -> bool:
     """Whether an option that works goes before it in the same place, opens no more, and stands on the same rung."""
-    powers = _powers(option, facts)
-    if powers is None:
+    mine = powers(option, facts)
+    if mine is None:
         return False
     working = [other for other in before if other.verdict is Verdict.OPEN and other.placement is option.placement]
     return any(
-        theirs is not None and theirs <= powers and (other.grant is option.grant or theirs == powers)
-        for other, theirs in ((other, _powers(other, facts)) for other in working)
+        theirs is not None and theirs <= mine and (other.grant is option.grant or theirs == mine)
+        for other, theirs in ((other, powers(other, facts)) for other in working)
     )
 
 
-def _powers(option: Option, facts: Facts) -> frozenset[str] | None:
+def powers(option: Option, facts: Facts) -> order.Powers:
     """What an option opens, as a set that can be compared; None where everything is open."""
     if option.grant.rank >= Grant.UNCONFINED.rank or option.placement is Placement.HERE:
         return None
@@ -342,7 +338,3 @@ def _powers(option: Option, facts: Facts) -> frozenset[str] | None:
     root = {"uid 0"} if _escalates(option, facts) else set()
     return frozenset(_beyond(option, facts)) | calls | root
 
-
-def _dominates(narrow: Option, wide: Option, facts: Facts) -> bool:
-    first, second = _powers(narrow, facts), _powers(wide, facts)
-    return narrow.placement is wide.placement and first is not None and second is not None and first < second
