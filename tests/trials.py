@@ -38,7 +38,7 @@ class Work:
     """What a tool is run with, how many seconds it is given, and what its output holds when it did its job.
 
     `memory`: it is asked on its standard input for the first four bytes of the target's memory. `tries`: how often in a
-    row it must work where it is judged not to, for the verdict to be wrong.
+    row it must work where it is judged not to, for the verdict to be wrong. `whole`: with the commands that follow it.
     """
 
     tool: str
@@ -47,12 +47,15 @@ class Work:
     seconds: float | None = None
     memory: bool = False
     tries: int = 1
+    whole: bool = False
     shows: tuple[bytes, ...]
 
 
 GDB = Work(tool="gdb", args=("-batch", "-ex", "bt", "-ex", SIGNAL), shows=(b"#0 ", b"may signal"))
 STRACE = Work(tool="strace", seconds=0.25, shows=(b" attached", b"("))
-PERF = Work(tool="perf", mode="stat", seconds=0.2, shows=(b"seconds time elapsed",))
+PERF = Work(tool="perf", mode="stat", seconds=0.5, shows=(b"seconds time elapsed",))
+# What it may not map, it can't name: a report all the same.
+PERF_RECORD = Work(tool="perf", mode="record", seconds=0.5, whole=True, shows=())
 # Refused its signals, it waits for ever, unless by chance all threads stop of the attaching before it looks.
 GDBSERVER = Work(tool="gdbserver", seconds=0.4, memory=True, tries=4, shows=(b"Attached; pid = ", b"$7f454c46#"))
 LTRACE = Work(tool="ltrace", seconds=0.3, shows=(b"(",))
@@ -67,7 +70,7 @@ TRACERS = (GDB, STRACE, GDBSERVER)
 class Given:
     """One grant. `seccomp`: "default", "unconfined" or "opened": the default with perf_event_open on top.
 
-    `apparmor` is the sidecar's label; None: the engine's default one.
+    `apparmor` is the sidecar's label; None: the engine's default one. `apart` is in a PID namespace of its own.
     """
 
     user: str = ROOT
@@ -76,6 +79,7 @@ class Given:
     apparmor: str | None = None
     by_file: bool = False
     here: bool = False
+    apart: bool = False
 
     def option(self, facts: Facts, network: str) -> Option:
         user = identity(self.user, facts)
@@ -93,6 +97,7 @@ class Given:
             file_capability=self.by_file,
             no_new_privileges=not self.by_file,
             network=network,
+            pid_namespace="own" if self.apart else "target",
             image=facts.images.toolbox,
         )
 
@@ -100,6 +105,7 @@ class Given:
         caps = "Docker's" if self.caps == DOCKER_DEFAULT else "+".join(self.caps) or "none"
         flags = [self.seccomp, *([f"AppArmor {self.apparmor}"] if self.apparmor else [])]
         flags += [*(["by file"] if self.by_file else []), *(["here"] if self.here else [])]
+        flags += ["apart"] if self.apart else []
         return f"{self.user} {caps} {' '.join(flags)}"
 
 
@@ -223,11 +229,14 @@ class Bench:
         process = decision.facts.process.host_pid
         assert process is not None
         seconds = None if work.seconds is None else work.seconds * self.slowness
-        step = dataclasses.replace(session.invocations(request, decision, option)[0], duration=seconds, input=True)
+        first, *then = session.invocations(request, decision, option)
+        step = dataclasses.replace(first, duration=seconds, input=True)
         typed = ask_for_memory(process) if work.memory else b""
         if is_stopped(process):  # late, by the one before
             os.kill(process, signal.SIGCONT)
         result, text = self.execute(place, work, step, typed, what)
+        for each in then if work.whole and result.refuted is None and result.status == 0 else ():
+            result, text = self.execute(place, work, each, b"", what)
         done = result.refuted is None and result.status == 0 and all(each in text for each in work.shows)
         stopped = is_stopped(process)
         if stopped:

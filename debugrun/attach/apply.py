@@ -105,6 +105,7 @@ def _described(
         security_opt=option.security_opt(profile),
         privileged=option.privileged,
         network=option.network,
+        pid_namespace=option.pid_namespace,
         mounts=option.mounts,
         memory=MEMORY,
         pids=PIDS,

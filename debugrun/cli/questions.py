@@ -63,7 +63,8 @@ def _answer(question: Question) -> tuple[Plan, Option]:
     if attempt.placement is Placement.SIDECAR and not question.pasted:
         target = f"container:{facts.container.name}"
         network = target if mode.network == "target" else attempt.network
-        attempt = dataclasses.replace(attempt, pid_mode=target, network=network)
+        joined = target if mode.about_process else attempt.pid_mode
+        attempt = dataclasses.replace(attempt, pid_mode=joined, network=network)
     option = attempting.judged(attempt, tool, mode, facts)
     empty = Plan(tool=tool, mode=mode, facts=facts, ceiling=question.request.ceiling, options=(), chosen=None)
     return empty, option

@@ -89,9 +89,9 @@ class Option:
     filter), or "custom": `profile`, a person's own as JSON text. `opened_calls` are seccomp needs opened on top of it.
     `file_capability` says that the tool's copy carries `cap_add` as file capabilities because a
     non-root process gets none from Docker. `apparmor` is a label other than the engine's own, `selinux` "disable"
-    or None. `mounts` are paths of the engine's host, read-only at the same path. `tool_args` replace the mode's default
-    arguments so that the tool asks for less; `lost` says what that costs. `command` is the equivalent docker line, for
-    a POSIX shell.
+    or None. `pid_namespace` is "target", or "own" for a tool that has no business with the process. `mounts` are paths
+    of the engine's host, read-only at the same path. `tool_args` replace the mode's default arguments so that the tool
+    asks for less; `lost` says what that costs. `command` is the equivalent docker line, for a POSIX shell.
     """
 
     placement: Placement
@@ -110,6 +110,7 @@ class Option:
     file_capability: bool = False
     privileged: bool = False
     network: str = "none"
+    pid_namespace: str = "target"
     mounts: tuple[str, ...] = ()
     image: str | None = None
     lost: tuple[str, ...] = ()

@@ -33,10 +33,10 @@ TIMEOUT = 60.0  # seconds for one answer; hijacked streams have none
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sidecar:
-    """A container that joins the PID namespace of `target` and waits on its standard input.
+    """A container that waits on its standard input.
 
-    `network` is "none" or "target"; `mounts` are paths of the host, read-only at the same place; `memory` is in bytes;
-    `stop_timeout` is what `docker stop` waits, in seconds.
+    `network` is "none" or "target", `pid_namespace` "target" or "own"; `mounts` are paths of the host, read-only at the
+    same place; `memory` is in bytes; `stop_timeout` is what `docker stop` waits, in seconds.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Sidecar:
     stop_timeout: int
     userns_mode: str = ""
     mounts: Sequence[str] = ()
+    pid_namespace: str = "target"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -206,7 +207,7 @@ class Engine:
                 mem_limit=sidecar.memory,
                 mounts=[Mount(path, path, type="bind", read_only=True) for path in sidecar.mounts],
                 network_mode=f"container:{sidecar.target}" if sidecar.network == "target" else None,
-                pid_mode=f"container:{sidecar.target}",
+                pid_mode=f"container:{sidecar.target}" if sidecar.pid_namespace == "target" else None,
                 pids_limit=sidecar.pids,
                 privileged=sidecar.privileged,
                 read_only=True,

@@ -98,6 +98,7 @@ def _option(attempt: Attempt, facts: Facts) -> Option:
         file_capability=by_file,
         privileged=attempt.privileged,
         mounts=attempt.mounts,
+        pid_namespace="target" if here or _joins(attempt.pid_mode, facts) else "own",
         network="target" if attempt.network or here else "none",
         image=None if here else attempt.image or "IMAGE",
     )
@@ -175,7 +176,7 @@ def _before(attempt: Attempt, tool: Tool, mode: Mode, facts: Facts) -> list[Gate
         held = name in dict(facts.container.tools)
         return [] if held else [_gate(Verdict.CLOSED, f"{target} holds no {name}", "the PATH of its file system")]
     gates = []
-    if not _joins(attempt.pid_mode, facts):
+    if mode.about_process and not _joins(attempt.pid_mode, facts):
         fact = f"without --pid container:{target} it has a PID namespace of its own: PID 1 there is the tool itself"
         gates.append(_gate(Verdict.CLOSED, fact, "docker run(1) --pid; pid_namespaces(7)"))
     packets = any(need.gate == "packet-socket" for need in mode.needs)
@@ -244,7 +245,8 @@ def plain(tool: Tool, facts: Facts, mode: Mode) -> Attempt:
     if tool.binary in dict(facts.container.tools):
         return Attempt(placement=Placement.HERE)
     network = f"container:{facts.container.name}" if mode.network == "target" else ""
-    return Attempt(placement=Placement.SIDECAR, pid_mode=f"container:{facts.container.name}", network=network)
+    joined = f"container:{facts.container.name}" if mode.about_process else ""
+    return Attempt(placement=Placement.SIDECAR, pid_mode=joined, network=network)
 
 
 def docker_line(attempt: Attempt, mode: Mode, facts: Facts) -> str:

@@ -19,7 +19,6 @@ from debugrun.core.know.tool_file import Mode, Tool
 from debugrun.core.rules import emulation, kernel, lsm
 
 NOBODY = "65534:65534"
-IMPERSONAL = frozenset({"packet-socket", "set-ids", "syscall"})  # gates that do not look at the target process
 
 # Capabilities that open a blocked call in an engine's default profile, narrow before wide.
 _CALL_OPENERS = ("SYS_PTRACE", "PERFMON", "BPF", "SYSLOG", "SYS_ADMIN")
@@ -156,6 +155,7 @@ def _sidecars(tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:
         apparmor=apparmor,
         selinux=selinux,
         network=mode.network,
+        pid_namespace="target" if mode.about_process else "own",
         mounts=mode.mounts,
         image=_image(facts, tool),
         lost=emulation.lost(mode, facts),
@@ -169,7 +169,7 @@ def _sidecars(tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:
         filters.append(replace(base, seccomp="unconfined"))
     filters += [replace(each, apparmor=a, selinux=s) for a, s in lsm.others(facts) for each in filters]
     for filtered in filters:
-        for user in _users(base, mode, facts):
+        for user in _users(base, mode):
             for option in _least(replace(filtered, user=user), tool, mode, facts):
                 if option.seccomp != "unconfined" or option.verdict is not Verdict.CLOSED:
                     yield option
@@ -179,10 +179,9 @@ def _sidecars(tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:
     yield _judged(everything, mode, facts)
 
 
-def _users(base: Option, mode: Mode, facts: Facts) -> tuple[str, ...]:
+def _users(base: Option, mode: Mode) -> tuple[str, ...]:
     """Whom the tool may run as: the target's user, root; nobody first, where no need is about the process."""
-    about_process = any(need.gate not in IMPERSONAL for need in mode.needs if not need.optional)
-    nobody = () if about_process or facts.process.uids[1] != 0 else (NOBODY,)
+    nobody = () if mode.about_process else (NOBODY,)
     return tuple(dict.fromkeys((*nobody, base.user, "0:0")))
 
 
@@ -337,4 +336,3 @@ def powers(option: Option, facts: Facts) -> order.Powers:
         }
     root = {"uid 0"} if _escalates(option, facts) else set()
     return frozenset(_beyond(option, facts)) | calls | root
-

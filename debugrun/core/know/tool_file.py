@@ -13,39 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from debugrun.core.grants import Layer
+from debugrun.core.know.gates import ELSEWHERE, GATES
 from debugrun.core.know.toml_table import Reader, mapping
 from debugrun.errors import ToolError
 from debugrun.toolbox import catalog
 
 SCHEMA = 1
 
-# The closed vocabulary of gates; debugrun.core.rules.kernel holds the rule of each.
-GATES = frozenset(
-    {
-        "ptrace-attach",  # PTRACE_MODE_ATTACH on the target
-        "ptrace-read",  # PTRACE_MODE_READ on the target: /proc/PID/{exe,maps,root}
-        "ptrace-access",  # access(2) of /proc/PID/exe: by the real uid
-        "proc-mem-read",  # open /proc/PID/{mem,auxv,environ} for reading
-        "proc-mem-write",  # open /proc/PID/mem read-write
-        "signal",  # kill(2) the target
-        "perf-user",  # perf_event_open on the target, user space only
-        "perf-kernel",  # perf_event_open on the target, kernel samples included
-        "perf-system",  # perf_event_open on whole CPUs
-        "kernel-symbols",  # addresses in /proc/kallsyms
-        "packet-socket",  # socket(AF_PACKET) in the target's network namespace
-        "set-ids",  # setuid(2), setgid(2), setgroups(2)
-        "proc-fd-read",  # list /proc/PID/fd
-        "perf-own",  # perf_event_open on a program of its own
-        "perf-own-kernel",  # the same, kernel samples included
-        "ptrace-child",  # trace a program that it starts itself
-        "bpf",  # load BPF programs that trace
-        "tracefs",  # a mounted tracefs: tracepoints and probes by name
-        "same-uid",  # be of the target's uid and gid, or become so, and as such look below /proc/PID/root
-        "own-userns",  # become root in a new user namespace
-        "root",  # be uid 0: the tool itself asks
-        "syscall",  # seccomp only
-    }
-)
 PLACEHOLDERS = frozenset({"{pid}", "{args}", "{gdb-symbols}", "{perf-symbols}", "{lldb-attach}", "{delve-attach}"})
 LAUNCH_PLACEHOLDERS = frozenset({"{program}", "{args}", "{aslr}", "{environment}", "{scratch}"})
 MOUNTS = ("/sys/kernel/tracing",)  # of the engine's host, into the sidecar, at the same path, read-only
@@ -103,6 +77,14 @@ class Mode:
     duration: int | None = None
     network: str = "none"
     mounts: tuple[str, ...] = ()
+
+    @property
+    def about_process(self) -> bool:
+        """Whether it has to see the process: who needs no more than the network takes no place beside it."""
+        gates = {need.gate for need in self.needs}
+        words = (*self.command, *self.default_args, *self.interactive_command, *self.handover, *sum(self.then, ()))
+        named = any("{pid}" in word or word in PLACEHOLDERS - {"{args}"} for word in words)
+        return named or "packet-socket" not in gates or not gates <= ELSEWHERE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -79,7 +79,8 @@ def docker_line(option: Option, tool: Tool, mode: Mode, facts: Facts) -> str:
         words = ["docker", "exec", terminal, "--user", option.user]
         words += ["--privileged"] if option.privileged else []
         return shlex.join([*words, facts.container.name, *argv])
-    words = ["docker", "run", "--rm", terminal, "--pid", f"container:{facts.container.name}"]
+    words = ["docker", "run", "--rm", terminal]
+    words += ["--pid", f"container:{facts.container.name}"] if option.pid_namespace == "target" else []
     words += ["--network", f"container:{facts.container.name}" if option.network == "target" else "none"]
     words += ["--user", option.user]
     if option.privileged:

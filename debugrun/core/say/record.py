@@ -19,7 +19,7 @@ from debugrun.core.know.facts import Facts, FactsError, HostFacts
 SCHEMA = 1
 _OPTION = (
     "user", "cap_add", "cap_drop", "seccomp", "opened_calls", "apparmor", "selinux", "no_new_privileges",
-    "file_capability", "privileged", "network", "image",
+    "file_capability", "privileged", "network", "pid_namespace", "image",
 )  # fmt: skip
 _IMAGE = "debugrun-toolbox:latest"
 

@@ -46,6 +46,7 @@ def option_json(option: Option) -> Mapping[str, object]:
         "user": option.user,
         "cap_add": list(option.cap_add),
         "cap_drop": list(option.cap_drop),
+        "pid_namespace": option.pid_namespace,
         "security_opt": list(option.security_opt()),
         "image": option.image,
         "verdict": option.verdict.value,

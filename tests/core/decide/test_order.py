@@ -28,7 +28,7 @@ TOOLS = {name: tool_file.load(name) for name in catalog.names()}
 MODES = tuple((tool, mode) for tool in TOOLS.values() for mode in tool.modes)
 LAUNCHES = tuple((tool, start) for tool in TOOLS.values() for start in tool.launches)
 SETS = (DOCKER_DEFAULT, DOCKER_DEFAULT, (), ("NET_BIND_SERVICE",), (*DOCKER_DEFAULT, "SYS_PTRACE"))
-SETTINGS = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(deadline=None, max_examples=10, suppress_health_check=list(HealthCheck))
 
 
 @st.composite

@@ -10,7 +10,7 @@ import pytest
 from debugrun.core.decide import judge_attempt, why
 from debugrun.core.grants import Layer
 from debugrun.core.know import tool_file
-from debugrun.core.know.tool_file import GATES
+from debugrun.core.know.gates import GATES
 from debugrun.toolbox import catalog
 from tests import cases
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from debugrun.core.know import tool_file
+from debugrun.core.know import gates, tool_file
 from debugrun.core.rules import kernel
 from debugrun.errors import ToolError
 from debugrun.toolbox import catalog
@@ -39,7 +39,7 @@ def test_the_tools_that_are_promised_are_shipped() -> None:
 
 
 def test_every_gate_has_a_rule() -> None:
-    assert set(kernel.CAPABILITIES) == tool_file.GATES
+    assert set(kernel.CAPABILITIES) == gates.GATES
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,29 @@ def test_yama(scope: int, without: Verdict, with_ptrace: Verdict) -> None:
     assert verdict("ptrace-read", same, about) is Verdict.OPEN
 
 
+@pytest.mark.parametrize("capability", ["PERFMON", "SYS_ADMIN"])
+@pytest.mark.parametrize(
+    ("release", "expected"),
+    [("6.12.117+deb13-cloud-amd64", Verdict.CLOSED), ("6.15.0", Verdict.OPEN), ("6.18.44", Verdict.OPEN)],
+)
+def test_who_may_look_at_performance_may_read_maps_since_6_15(capability: str, release: str, expected: Verdict) -> None:
+    """The links and the memory itself stay closed, and so does everything in a user namespace of the engine's."""
+    about = vary(PLAIN, {"engine": {"kernel": release}, "process": {**UID_1000["process"], "dumpable": False}})
+    who = Actor(uid=1001, gid=1001, capabilities=frozenset({capability}))
+    assert verdict("proc-maps-read", who, about) is expected
+    assert verdict("ptrace-read", who, about) is Verdict.CLOSED
+    assert verdict("ptrace-attach", who, about) is Verdict.CLOSED
+    assert verdict("proc-maps-read", who, vary(about, {"engine": {"rootless": True}})) is Verdict.CLOSED
+
+
+def test_maps_are_read_past_a_security_module_since_6_15() -> None:
+    about = vary(PLAIN, {"engine": {"kernel": "6.18.0", "apparmor": True}, "container": {"apparmor": "unconfined"}})
+    who = Actor(uid=0, gid=0, capabilities=frozenset({"SYS_PTRACE"}), label="docker-default")
+    assert verdict("proc-maps-read", who, about) is Verdict.CLOSED
+    more = dataclasses.replace(who, capabilities=frozenset({"SYS_PTRACE", "PERFMON"}))
+    assert verdict("proc-maps-read", more, about) is Verdict.OPEN
+
+
 @pytest.mark.parametrize(
     ("level", "capabilities", "user", "kernel_side", "system"),
     [

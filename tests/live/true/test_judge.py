@@ -27,6 +27,7 @@ from tests.trials import (
     OTHER_GROUP,
     OWN,
     PERF,
+    PERF_RECORD,
     PY_SPY,
     ROOT,
     STRACE,
@@ -68,6 +69,15 @@ COUNTING = (
     Given(user=OWN, seccomp="unconfined"),
     Given(user=NOBODY, caps=PTRACE, seccomp="opened", by_file=True),
 )
+# Whose memory map may be read: since Linux 6.15 PERFMON and SYS_ADMIN may, whatever their uid.
+MAPPING = (
+    Given(caps=("PERFMON",)),
+    Given(caps=("SYS_ADMIN",)),
+    Given(user=NOBODY, caps=("PERFMON",), by_file=True),
+    Given(caps=("PERFMON", "SYS_PTRACE")),
+    Given(caps=PTRACE, seccomp="opened"),
+    Given(seccomp="opened"),
+)
 CAPTURING = (
     Given(),
     Given(caps=DOCKER_DEFAULT),
@@ -80,6 +90,8 @@ CAPTURING = (
     Given(user=OWN, caps=("NET_RAW",)),
     Given(user=OWN, caps=("NET_RAW",), by_file=True),
     Given(user=NOBODY, caps=("NET_RAW",), by_file=True),
+    Given(user=NOBODY, caps=("NET_RAW",), by_file=True, apart=True),
+    Given(user=NOBODY, apart=True),
 )
 # What this engine or its daemon may refuse to give at all.
 SCARCE = (Given(caps=("PERFMON",)), Given(caps=("SYS_RESOURCE",)), Given(caps=("BPF",)))
@@ -121,11 +133,11 @@ def native(*, part: int | None = None) -> tuple[Trial, ...]:
 CASES = {
     "root": Case(service="root", trials=(*native(), *every(SCARCE, GDB, PERF), *every(CAPTURING, TCPDUMP))),
     "u1000": Case(service="u1000", trials=(*native(), *every(CAPTURING, TCPDUMP, part=0))),
-    "undump1000": Case(service="undump1000", trials=native()),
+    "undump1000": Case(service="undump1000", trials=(*native(), *every(MAPPING, PERF_RECORD))),
     "hard": Case(service="hard", trials=(*native(part=0), *every(CAPTURING, TCPDUMP, part=1))),
     "rootcap": Case(service="rootcap", trials=native(part=1)),
     "rootnocaps": Case(service="rootnocaps", trials=native(part=2)),
-    "undump": Case(service="undump", trials=native(part=0)),
+    "undump": Case(service="undump", trials=(*native(part=0), *every(MAPPING, PERF_RECORD))),
     "static": Case(service="static", trials=native(part=1)),
     "musl": Case(service="musl", trials=native(part=2)),
     "owngdb": Case(service="owngdb", trials=(*native(part=0), *every(IN_PLACE, GDB, STRACE))),

@@ -1,0 +1,101 @@
+"""Who may watch: perf_event_open(2), bpf(2), tracefs and the kernel's symbols. Pure.
+
+Each rule cites where it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from debugrun.core.grants import Layer, Verdict
+from debugrun.core.know.facts import Facts
+from debugrun.core.rules import ptrace
+from debugrun.core.rules.actor import Actor
+from debugrun.core.rules.lsm import Answer
+from debugrun.core.rules.releases import version
+
+OPEN, CLOSED, UNKNOWN = Verdict.OPEN, Verdict.CLOSED, Verdict.UNKNOWN
+TRACING = "/sys/kernel/tracing"
+
+
+def perf(highest: int, what: str) -> Callable[[Actor, Facts], list[Answer]]:
+    """perf_event_paranoid up to `highest` lets anybody do `what`.
+
+    Documentation/admin-guide/sysctl/kernel.rst perf_event_paranoid; kernel/events/core.c perf_event_open();
+    3 and 4 are Debian's and Ubuntu's own: everything needs SYS_ADMIN, PERFMON is not looked at (measured).
+    Both capabilities count in the initial user namespace only: perfmon_capable() is capable().
+    """
+
+    def rule(actor: Actor, facts: Facts) -> list[Answer]:
+        level = facts.host.perf_event_paranoid
+        source = "/proc/sys/kernel/perf_event_paranoid; perf_event_open(2)"
+        if level is None:
+            return [(Layer.PERF, UNKNOWN, "perf_event_paranoid can't be read", source)]
+        if level <= highest:
+            return [(Layer.PERF, OPEN, f"perf_event_paranoid {level} allows {what}", source)]
+        lifters = ("SYS_ADMIN",) if level >= 3 else ("PERFMON", "SYS_ADMIN")  # noqa: PLR2004 - see docstring
+        for lifter in lifters:
+            if not actor.has(lifter):
+                continue
+            if facts.in_user_namespace:
+                return [(Layer.PERF, CLOSED, f"{lifter} counts for nothing in the engine's user namespace", source)]
+            return [(Layer.PERF, OPEN, f"{lifter} allows {what}", source)]
+        return [(Layer.PERF, CLOSED, f"perf_event_paranoid is {level}: {what} needs {' or '.join(lifters)}", source)]
+
+    return rule
+
+
+def perf_process(highest: int, what: str) -> Callable[[Actor, Facts], list[Answer]]:
+    """Events on a process need PTRACE_MODE_READ_REALCREDS on it as well, or PERFMON (perf_check_permission())."""
+    allowed = perf(highest, what)
+
+    def rule(actor: Actor, facts: Facts) -> list[Answer]:
+        if (actor.has("PERFMON") or actor.has("SYS_ADMIN")) and not facts.in_user_namespace:
+            return allowed(actor, facts)
+        return allowed(actor, facts) + ptrace.access(actor, facts.process)
+
+    return rule
+
+
+def kernel_symbols(actor: Actor, facts: Facts) -> list[Answer]:
+    """Without it all addresses are 0. kernel/ksyms_common.c kallsyms_show_value(), which asks capable(SYSLOG)."""
+    restrict, paranoid = facts.host.kptr_restrict, facts.host.perf_event_paranoid
+    source = "/proc/sys/kernel/kptr_restrict; kallsyms_show_value()"
+    if restrict is None:
+        return [(Layer.DAC, UNKNOWN, "kptr_restrict can't be read", source)]
+    lifted = actor.has("SYSLOG") and not facts.in_user_namespace
+    if (restrict == 0 and paranoid is not None and paranoid <= 1) or (restrict <= 1 and lifted):
+        return [(Layer.DAC, OPEN, f"kptr_restrict {restrict} shows the kernel's addresses", source)]
+    return [(Layer.DAC, CLOSED, f"kptr_restrict is {restrict}: the kernel's addresses need SYSLOG", source)]
+
+
+def bpf(actor: Actor, facts: Facts) -> list[Answer]:
+    """Tracing programs need CAP_BPF and CAP_PERFMON, or SYS_ADMIN, in the initial user namespace.
+
+    capabilities(7) CAP_BPF, CAP_PERFMON; kernel/bpf/syscall.c bpf_prog_load(). Before 5.8 SYS_ADMIN only.
+    """
+    source = "capabilities(7) CAP_BPF; bpf(2)"
+    old = version(facts.engine.kernel) < (5, 8)
+    held = "SYS_ADMIN" if actor.has("SYS_ADMIN") else "BPF and PERFMON"
+    if not actor.has("SYS_ADMIN") and (old or not (actor.has("BPF") and actor.has("PERFMON"))):
+        wanted = f"SYS_ADMIN: kernel {facts.engine.kernel} has no BPF" if old else "BPF and PERFMON, or SYS_ADMIN"
+        return [(Layer.PERF, CLOSED, f"loading a program that traces needs {wanted}", source)]
+    if facts.in_user_namespace:
+        return [(Layer.PERF, CLOSED, f"{held}: for nothing in the engine's user namespace", source)]
+    return [(Layer.PERF, OPEN, f"{held} may load programs that trace", source)]
+
+
+def tracefs(actor: Actor, facts: Facts) -> list[Answer]:
+    """Engines mount none into a container, a privileged one's /sys included. Root's, mode 0700: fs/tracefs/inode.c."""
+    source = "moby oci/defaults.go; Documentation/trace/ftrace.rst"
+    if TRACING not in actor.mounts:
+        fact = f"no tracefs in a container: the host's {TRACING} is not mounted there"
+        return [(Layer.ENGINE, CLOSED, fact, source)]
+    source = "mountinfo of the engine; Documentation/trace/ftrace.rst"
+    if facts.host.tracefs is None:
+        return [(Layer.ENGINE, UNKNOWN, f"whether the host has a tracefs at {TRACING} can't be read", source)]
+    if not facts.host.tracefs:
+        return [(Layer.ENGINE, CLOSED, f"the host has no tracefs: mount -t tracefs nodev {TRACING}", source)]
+    if actor.uid != 0 and not (actor.has("DAC_READ_SEARCH") or actor.has("DAC_OVERRIDE")):
+        return [(Layer.DAC, CLOSED, f"{TRACING} is root's, the tool runs as {actor.uid}", source)]
+    return [(Layer.ENGINE, OPEN, f"the host's {TRACING} is mounted", source)]
