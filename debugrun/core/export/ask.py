@@ -119,7 +119,7 @@ def of_option(  # noqa: PLR0913 - a decision, and two names
         no_labels=option.selinux == "disable",
         no_new_privileges=option.no_new_privileges and beside,
         privileged=option.privileged,
-        pid=target if beside else "",
+        pid=target if beside and option.pid_namespace == "target" else "",
         network=(target if option.network == "target" else "none") if beside else "",
         mounts=option.mounts if beside else (),
     )

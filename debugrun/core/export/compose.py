@@ -34,7 +34,8 @@ def _beside(ask: Ask) -> dict[str, object]:
         "entrypoint": [],
         "command": [_literal(word) for word in ask.argv],
     }
-    service |= {"pid": f"service:{given.pid}", "network_mode": network, **privileges(ask)}
+    service |= {"pid": f"service:{given.pid}"} if given.pid else {}
+    service |= {"network_mode": network, **privileges(ask)}
     service |= {"read_only": True, "tmpfs": [SCRATCH], "stdin_open": True}
     service |= {"tty": True} if ask.terminal else {}
     return {**service, "profiles": ["debug"]}

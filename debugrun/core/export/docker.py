@@ -39,7 +39,7 @@ def _run(client: str, ask: Ask) -> Export:
 
 def _joined(client: str, ask: Ask) -> list[str]:
     network = ask.privileges.network
-    words = ["--pid", f"container:{ask.privileges.pid}"]
+    words = ["--pid", f"container:{ask.privileges.pid}"] if ask.privileges.pid else []
     words += ["--network", network if network in {"none", "host"} else f"container:{network}"]
     if ask.userns:
         words += ["--userns", f"container:{ask.target}" if client == "podman" else ask.userns]

@@ -38,10 +38,10 @@ def quadlet(ask: Ask) -> Export:
     given = ask.privileges
     lines = ["[Container]", f"Image={ask.image}"]
     if ask.beside:
-        lines += [f"PodmanArgs=--pid=container:{given.pid}"]
+        lines += [f"PodmanArgs=--pid=container:{given.pid}"] if given.pid else []
         network = given.network if given.network in {"none", "host"} else f"container:{given.network}"
         lines += [f"Network={network}"]
-        lines += [f"PodmanArgs=--userns=container:{given.pid}"] if ask.userns else []
+        lines += [f"PodmanArgs=--userns=container:{ask.target}"] if ask.userns else []
     if given.user:
         uid, _, gid = given.user.partition(":")
         lines += [f"User={uid}", *([f"Group={gid}"] if gid else [])]

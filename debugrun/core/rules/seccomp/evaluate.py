@@ -202,7 +202,7 @@ def _decide(
 
 
 def _parts(rule: Rule) -> list[Rule]:
-    """Two comparisons of one argument are alternatives, each a rule of its own (runc libcontainer/seccomp matchCall)."""
+    """Two comparisons of one argument are alternatives, each a rule of its own (runc libcontainer/seccomp)."""
     return [replace(rule, args=(match,)) for match in rule.args] if _alternatives(rule) else [rule]
 
 
