@@ -35,10 +35,11 @@ toolbox: venv ## Build the toolbox image where it is missing
 targets: venv ## Build the images of the test targets where they are out of date
 	@$(ENGINE) && $(PY) -m tests.host.images
 
-lint: venv ## Lint, format and types
+lint: venv ## Lint, format, types, and the walls between the rooms
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-logo
 
 vet: venv ## Check the tool data files
 	@$(PY) -m debugrun tools --vet

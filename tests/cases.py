@@ -11,8 +11,9 @@ from pathlib import Path
 from debugrun.core.ask.request import ceiling
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.know import facts as f
-from debugrun.core.know import tool_file
 from debugrun.core.say import report
+from debugrun.core.say.command import with_lines
+from debugrun.toolbox import catalog
 
 DOCKER_DEFAULT = (
     "AUDIT_WRITE",
@@ -65,12 +66,13 @@ def vary(base: f.Facts, changes: Mapping[str, Mapping[str, object]]) -> f.Facts:
 
 def decide(case: Mapping[str, object]) -> Plan:
     """The plan of a golden case."""
-    tool = tool_file.load(str(case["tool"]), NOBODYS_FOLDER)
+    tool = catalog.load(str(case["tool"]), NOBODYS_FOLDER)
     changes = case.get("facts", {})
     assert isinstance(changes, dict)
     via = case.get("via")
     limit = ceiling(str(case.get("max_grant", "seccomp")), str(via) if via else None)
-    return plan(tool, tool.mode(str(case["mode"]) if "mode" in case else None), vary(PLAIN, changes), limit)
+    mode = tool.mode(str(case["mode"]) if "mode" in case else None)
+    return with_lines(plan(tool, mode, vary(PLAIN, changes), limit))
 
 
 def outcome(decision: Plan) -> dict[str, object]:

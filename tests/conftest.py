@@ -12,7 +12,6 @@ from pathlib import Path
 import docker
 import pytest
 
-from debugrun.core.know import tool_file
 from debugrun.toolbox import catalog
 from debugrun.toolbox import image as product_toolbox
 from tests.host import compose, images
@@ -49,7 +48,7 @@ def engine() -> Iterator[docker.APIClient]:
 @pytest.fixture(scope="session")
 def toolbox(engine: docker.APIClient) -> str:
     """Reference of the toolbox image, made when missing."""
-    recipe = product_toolbox.recipe(tool_file.load(name) for name in catalog.names())
+    recipe = product_toolbox.recipe(catalog.load(name) for name in catalog.names())
     return product_toolbox.build(engine, recipe, print)
 
 

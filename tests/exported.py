@@ -13,6 +13,7 @@ from debugrun.core.export.choose import Wish, choose
 from debugrun.core.know import tool_file as tools
 from debugrun.core.know.facts import Facts
 from debugrun.errors import DebugrunError
+from debugrun.toolbox import catalog
 from tests import cases
 
 FOLDER = Path(__file__).with_name("exports")
@@ -25,7 +26,7 @@ def read(path: Path) -> dict[str, object]:
 
 def made(case: Mapping[str, object], name: str) -> tuple[Ask, str]:
     """The ask of a case for one format, and why it is that one. Raises DebugrunError."""
-    tool = tools.load(str(case["tool"]), cases.NOBODYS_FOLDER)
+    tool = catalog.load(str(case["tool"]), cases.NOBODYS_FOLDER)
     changes = case.get("facts", {})
     assert isinstance(changes, dict)
     facts = cases.vary(cases.PLAIN, changes)

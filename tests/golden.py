@@ -13,9 +13,9 @@ from pathlib import Path
 from debugrun.core.decide import judge
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.grants import Ceiling, Grant, Verdict
-from debugrun.core.know import tool_file
 from debugrun.core.say import record, report
 from debugrun.core.say.record import Record, RecordError, Trial
+from debugrun.toolbox import catalog
 from tests.cases import NOBODYS_FOLDER
 
 FOLDER = Path(__file__).with_name("records")
@@ -26,7 +26,7 @@ def disagreements(made: Record) -> Iterator[str]:
     """Verdicts of today that are not what became of it."""
     for trial in made.trials:
         facts = made.facts_of(trial)
-        tool = tool_file.load(trial.tool, NOBODYS_FOLDER)
+        tool = catalog.load(trial.tool, NOBODYS_FOLDER)
         verdict, gates, _ = judge.judge(trial.option, tool.mode(trial.mode), facts)
         wrong = verdict is not (Verdict.OPEN if trial.works else Verdict.CLOSED)
         if wrong and not (verdict is trial.verdict is Verdict.UNKNOWN):
@@ -50,11 +50,11 @@ def decisions(made: Record) -> dict[Spot, tuple[Plan, list[Trial]]]:
     """For each spot the decision of today, with the widest ceiling, and what was tried there."""
     found: dict[Spot, tuple[Plan, list[Trial]]] = {}
     for trial in made.trials:
-        tool = tool_file.load(trial.tool, NOBODYS_FOLDER)
+        tool = catalog.load(trial.tool, NOBODYS_FOLDER)
         facts = made.facts_of(trial)
         if spot(made, trial) not in found:
             widest = Ceiling(grant=Grant.PRIVILEGED)
-            found[spot(made, trial)] = plan(tool, tool.mode(trial.mode), facts, widest, lines=False), []
+            found[spot(made, trial)] = plan(tool, tool.mode(trial.mode), facts, widest), []
         found[spot(made, trial)][1].append(trial)
     return found
 

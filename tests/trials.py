@@ -14,16 +14,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from debugrun import session
 from debugrun.attach import apply, attach
+from debugrun.attach.invocation import Invocation, Result, invocations
 from debugrun.attach.place import Place
 from debugrun.core.ask.request import Request
 from debugrun.core.decide import judge
 from debugrun.core.decide.plan import Plan, plan
+from debugrun.core.decide.widen_profile import profile_json
 from debugrun.core.grants import Gate, Grant, Option, Placement, Verdict
 from debugrun.core.know.facts import Facts, HostFacts
 from debugrun.engine.engine import Engine
 from debugrun.errors import DebugrunError
+from debugrun.observe.target import look
+from debugrun.toolbox.catalog import find_tool
 from tests.cases import DOCKER_DEFAULT
 
 PATIENCE = 20  # seconds for one tool on a quiet machine; the slowest takes half a one
@@ -172,8 +175,8 @@ class Bench:
         """The request of a tool, and the plan of the facts as they were when it was asked for first."""
         if work not in self.decisions:
             request = Request(tool=work.tool, container=self.container, comm=self.comm, mode=work.mode, args=work.args)
-            tool, mode = session.find_tool(request, Path("/nonexistent"))
-            facts = with_what_is_hidden(session.look(self.connection, request, tool))
+            tool, mode = find_tool(request, Path("/nonexistent"))
+            facts = with_what_is_hidden(look(self.connection, request, tool))
             self.decisions[work] = request, plan(tool, mode, facts, request.ceiling)
         return self.decisions[work]
 
@@ -187,7 +190,7 @@ class Bench:
     def placed(self, option: Option, work: Work) -> Iterator[Place | str]:
         """The place of an option for this tool and others; what the engine said where it makes none."""
         facts = self.decide(work)[1].facts
-        profile = session.profile_json(option, facts)
+        profile = profile_json(option, facts)
         with contextlib.ExitStack() as stack:
             made: Place | str
             try:
@@ -229,7 +232,7 @@ class Bench:
         process = decision.facts.process.host_pid
         assert process is not None
         seconds = None if work.seconds is None else work.seconds * self.slowness
-        first, *then = session.invocations(request, decision, option)
+        first, *then = invocations(request, decision, option)
         step = dataclasses.replace(first, duration=seconds, input=True)
         typed = ask_for_memory(process) if work.memory else b""
         if is_stopped(process):  # late, by the one before
@@ -243,9 +246,7 @@ class Bench:
             os.kill(process, signal.SIGCONT)
         return done and not stopped, f"{result}, stopped: {stopped}, {text[-1000:]!r}"
 
-    def execute(
-        self, place: Place, work: Work, step: attach.Invocation, typed: bytes, what: str
-    ) -> tuple[attach.Result, bytes]:
+    def execute(self, place: Place, work: Work, step: Invocation, typed: bytes, what: str) -> tuple[Result, bytes]:
         """Run a tool as people do, with `typed` on its standard input: how it ended, and its output."""
         del work  # for who runs it otherwise
         said, keys = self.folder / "said", self.folder / "typed"

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from debugrun.attach.attach import write
+from debugrun.attach.ending import write
 from debugrun.attach.place import Running
 from debugrun.attach.relay import Relay, Turn, wakeups
 from debugrun.engine.engine import Engine

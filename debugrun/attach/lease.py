@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from importlib import resources
 
+from debugrun.core import package_data
 from debugrun.engine.stream import Frames, LostError, Stream
 
 SILENCE = 20  # seconds without a line after which the script ends the tool: the client is asleep or cut off
@@ -21,7 +21,7 @@ def command(
 
     With `tool`, its argv, the script starts that itself, and puts `mark` before what it says; in the toolbox only.
     """
-    text = (resources.files("debugrun") / "data" / "lease.sh").read_text(encoding="utf-8")
+    text = package_data.text("lease.sh")
     writes = "writes" if breakpoints else ""
     words = (shell, "-c", text, "debugrun-lease", stop_signal, str(PATIENCE), str(SILENCE), writes)
     return (*TINI, *words, mark, *tool) if tool else words

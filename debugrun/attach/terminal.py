@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from pexpect import EOF
 from pexpect.spawnbase import SpawnBase
 
-from debugrun.attach.attach import Invocation, Result, ending, lost, write
+from debugrun.attach.ending import ending, lost, write
+from debugrun.attach.invocation import Invocation, Result
 from debugrun.attach.place import INTERRUPT, Place
 from debugrun.attach.relay import Relay, Turn, wakeups
 from debugrun.core.know.tool_file import Failure

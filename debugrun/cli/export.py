@@ -11,18 +11,27 @@ from typing import Annotated
 
 import typer
 
-from debugrun.cli.app import HostPid, Image, Json, MaxGrant, OptionalContainer, Pid, ToolFile, ToolName, interruptible
-from debugrun.cli.plan import read_facts
-from debugrun.core.ask.request import Request, ceiling
+from debugrun.cli.options import (
+    HostPid,
+    Image,
+    Json,
+    MaxGrant,
+    OptionalContainer,
+    Pid,
+    ToolFile,
+    ToolName,
+    interruptible,
+)
+from debugrun.cli.saved_facts import read_facts
+from debugrun.core.ask.request import TOOLBOX, Request, ceiling
 from debugrun.core.export import FORMATS, Ask, Export
 from debugrun.core.export.choose import ASSUMED, Wish, assumed, choose
 from debugrun.core.export.merge import into_marathon
-from debugrun.core.know import tool_file as tool_files
 from debugrun.core.know.json_access import mapping, text
 from debugrun.core.know.tool_file import Tool
 from debugrun.engine import engine as engines
 from debugrun.errors import UsageError
-from debugrun.session import TOOLBOX, look
+from debugrun.observe.target import look
 from debugrun.toolbox import catalog
 
 SCHEMA = 1
@@ -120,7 +129,7 @@ def export(  # noqa: PLR0913 - each is an option of the command line
 def _decided(request: Request, wish: Wish, mode: str, facts_file: Path | None) -> tuple[Ask, str]:
     """What is asked for, and why. Raises DebugrunError."""
     folder = catalog.user_directory()
-    tool = tool_files.load_file(request.tool_file) if request.tool_file else tool_files.load(request.tool, folder)
+    tool = catalog.load_file(request.tool_file) if request.tool_file else catalog.load(request.tool, folder)
     wish = _with_mode(wish, tool, mode)
     if facts_file is not None:
         facts = read_facts(facts_file)

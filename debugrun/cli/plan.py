@@ -1,16 +1,69 @@
-"""Verbs that show and do nothing to the target: the plan and the facts."""
+"""`debugrun plan`: the decision without doing it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from debugrun.core.ask.request import Request
-from debugrun.core.decide.plan import plan
-from debugrun.core.know.facts import Facts, FactsError, dump, load
+import typer
+
+from debugrun.cli.options import (
+    Comm,
+    FactsFile,
+    HostPid,
+    Image,
+    Json,
+    MaxGrant,
+    ModeName,
+    OptionalContainer,
+    Pid,
+    ToolFile,
+    ToolName,
+    Via,
+    interruptible,
+)
+from debugrun.cli.saved_facts import read_facts
+from debugrun.core.ask.request import Request, ceiling
+from debugrun.core.decide.plan import plan as decide
 from debugrun.core.say import report
+from debugrun.core.say.command import with_lines
 from debugrun.engine import engine
 from debugrun.errors import EXIT_REFUSED, UsageError
-from debugrun.session import find_tool, look
+from debugrun.observe.target import look
+from debugrun.toolbox import catalog
+from debugrun.toolbox.catalog import find_tool
+
+
+@interruptible
+def plan(  # noqa: PLR0913 - each is an option of the command line
+    *,
+    ctx: typer.Context,
+    tool: ToolName,
+    container: OptionalContainer = "",
+    pid: Pid = None,
+    host_pid: HostPid = None,
+    name: Comm = None,
+    mode: ModeName = None,
+    max_grant: MaxGrant = "seccomp",
+    via: Via = None,
+    image: Image = None,
+    tool_file: ToolFile = None,
+    facts: FactsFile = None,
+    as_json: Json = False,
+) -> None:
+    """Show the decision without doing it: what would be taken, what was too narrow and why, the docker line."""
+    request = Request(
+        tool=tool,
+        container=container,
+        mode=mode,
+        pid=pid,
+        host_pid=host_pid,
+        comm=name,
+        args=ctx.obj or (),
+        ceiling=ceiling(max_grant, via, recreate=True),
+        image=image,
+        tool_file=tool_file,
+    )
+    raise typer.Exit(show_plan(request, catalog.user_directory(), facts_file=facts, as_json=as_json))
 
 
 def show_plan(request: Request, folder: Path, *, facts_file: Path | None, as_json: bool) -> int:
@@ -23,22 +76,6 @@ def show_plan(request: Request, folder: Path, *, facts_file: Path | None, as_jso
             facts = look(connection, request, tool)
     else:
         raise UsageError("no-target", "a container or --facts FILE is missing", f"debugrun plan {tool.name} CONTAINER")
-    decision = plan(tool, mode, facts, request.ceiling)
+    decision = with_lines(decide(tool, mode, facts, request.ceiling))
     print(report.plan_json(decision) if as_json else report.plan_text(decision))
     return EXIT_REFUSED if decision.option is None else 0
-
-
-def read_facts(path: Path) -> Facts:
-    """Facts that were saved. Raises UsageError naming the file and the key."""
-    try:
-        return load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, FactsError) as error:
-        hint = "debugrun facts CONTAINER --json writes one"
-        raise UsageError("bad-facts", f"{path}: {error}", hint) from error
-
-
-def show_facts(request: Request, *, as_json: bool) -> None:
-    """Print what was observed."""
-    with engine.connect() as connection:
-        facts = look(connection, request, None)
-    print(dump(facts) if as_json else report.facts_text(facts))

@@ -5,21 +5,33 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from debugrun.cli.options import ModeName, OptionalContainer, Pid, ToolFile, ToolName, interruptible
 from debugrun.core.ask.request import Request
 from debugrun.core.decide import judge, widen_profile
 from debugrun.core.decide.launch import ASLR_OFF
 from debugrun.core.decide.plan import plan
-from debugrun.core.decide.widen_profile import Base
-from debugrun.core.know import inspection, tool_file
+from debugrun.core.know import inspection
 from debugrun.core.know.facts import ContainerFacts, Facts, HostFacts, ProcessFacts
 from debugrun.core.know.tool_file import Mode, Tool
 from debugrun.core.rules import seccomp
 from debugrun.engine import engine
 from debugrun.errors import RefusedError, UsageError
-from debugrun.session import look
+from debugrun.observe.target import look
+from debugrun.toolbox import catalog
 
 ENGINES_OWN = "default"  # --base default
+
+
+Base = Annotated[
+    str | None, typer.Option("--base", metavar="FILE|default", help="what to widen; default: the engine's own")
+]
+NoAslr = Annotated[bool, typer.Option("--no-aslr", help="also turn address space randomisation off")]
+Explain = Annotated[bool, typer.Option("--explain", help="say in it which rule is there for what")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="write it there, mode 0600")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,12 +48,34 @@ class Wish:
     aslr: bool = True
 
 
+@interruptible
+def profile(  # noqa: PLR0913 - each is an option of the command line
+    *,
+    tool: ToolName,
+    container: OptionalContainer = "",
+    pid: Pid = None,
+    mode: ModeName = None,
+    base: Base = None,
+    no_aslr: NoAslr = False,
+    explain: Explain = False,
+    output: Output = None,
+    tool_file: ToolFile = None,
+) -> None:
+    """Print the seccomp profile that a tool needs: the one in force plus the blocked calls, nothing else.
+
+    In force is the container's own, else the engine's default. Without a container: the engine's default.
+    """
+    request = Request(tool=tool, container=container, pid=pid, mode=mode, tool_file=tool_file)
+    wish = Wish(base=base, output=output, explain=explain, aslr=not no_aslr)
+    show(request, catalog.user_directory(), wish)
+
+
 def show(request: Request, folder: Path, wish: Wish) -> None:
     """Print the profile, or write it with mode 0600; which rule is there for what goes to standard error.
 
     Raises RefusedError: nothing is blocked, or the profile in force is not known; UsageError: a bad file.
     """
-    tool = tool_file.load_file(request.tool_file) if request.tool_file else tool_file.load(request.tool, folder)
+    tool = catalog.load_file(request.tool_file) if request.tool_file else catalog.load(request.tool, folder)
     mode = _mode(tool, request.mode, wish)
     needs = [*mode.needs, *(() if wish.aslr else (ASLR_OFF,))]
     with engine.connect() as connection:
@@ -78,7 +112,7 @@ def _of_engine(connection: engine.Engine) -> Facts:
     return Facts(engine=told, host=HostFacts(), container=nobody, process=ProcessFacts(pid=1, comm=""))
 
 
-def _base(wish: Wish, facts: Facts, tool: Tool, mode: Mode) -> Base | None:
+def _base(wish: Wish, facts: Facts, tool: Tool, mode: Mode) -> widen_profile.Base | None:
     """What is widened; None: no filter is in force, or it is not known.
 
     The container's own profile is resolved for its capabilities, any other for those that the plan would give.
@@ -87,16 +121,16 @@ def _base(wish: Wish, facts: Facts, tool: Tool, mode: Mode) -> Base | None:
     if wish.base is None and facts.container.seccomp == "custom":
         held = frozenset(facts.container.capabilities or facts.process.bounding)
         name = f"{facts.container.name}'s own profile"
-        return None if own is None else Base(name=name, profile=_parsed(own, name), caps=held)
+        return None if own is None else widen_profile.Base(name=name, profile=_parsed(own, name), caps=held)
     given = _given(facts, tool, mode)
     if wish.base in {None, ENGINES_OWN}:
         name, profile = judge.engine_profile(facts.engine)
-        return None if profile is None else Base(name=name, profile=profile, caps=given)
+        return None if profile is None else widen_profile.Base(name=name, profile=profile, caps=given)
     try:
         text = Path(str(wish.base)).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError("bad-profile", f"--base {wish.base}: {error}", "name a readable profile") from error
-    return Base(name=str(wish.base), profile=_parsed(text, f"--base {wish.base}"), caps=given)
+    return widen_profile.Base(name=str(wish.base), profile=_parsed(text, f"--base {wish.base}"), caps=given)
 
 
 def _parsed(text: str, where: str) -> seccomp.Profile:
@@ -110,7 +144,7 @@ def _given(facts: Facts, tool: Tool, mode: Mode) -> frozenset[str]:
     """The capabilities of the narrowest option that takes a profile; none where there is no container to plan for."""
     if not facts.container.id or mode not in tool.modes:
         return frozenset()
-    options = plan(tool, mode, facts, Request(tool=tool.name, container="").ceiling, lines=False).options
+    options = plan(tool, mode, facts, Request(tool=tool.name, container="").ceiling).options
     return next((frozenset(option.cap_add) for option in options if option.opened_calls), frozenset())
 
 

@@ -1,4 +1,4 @@
-"""The verbs of a person on call, with their options: imported when one of them is used."""
+"""`debugrun ps`: what each process waits for."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from debugrun.cli import app as cli
-from debugrun.cli.app import Json, interruptible
+from debugrun.cli.completion import complete_containers
+from debugrun.cli.options import Json, interruptible
+from debugrun.oncall import ps as flow
 
 Containers = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[CONTAINER]...", help="names or ids", autocompletion=cli.complete_containers, show_default=False
+        metavar="[CONTAINER]...", help="names or ids", autocompletion=complete_containers, show_default=False
     ),
 ]
 Project = Annotated[str | None, typer.Option("--project", "-p", metavar="NAME", help="all of a compose project")]
@@ -39,7 +40,5 @@ def ps(
     debugrun ps --project shop     a whole compose project, also what of it has ended
     debugrun ps --all --watch 2    everything, every two seconds
     """
-    from debugrun.oncall import ps as flow  # noqa: PLC0415 - imports the engine's client
-
     status = flow.run(container or (), project, everything=everything, watch=watch, as_json=as_json)
     raise typer.Exit(status)

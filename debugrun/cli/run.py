@@ -13,8 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
-from debugrun.cli.app import DetachKeys, Json, MaxGrant, ToolFile, ToolName, interruptible
+from debugrun.cli.options import DetachKeys, Json, MaxGrant, ToolFile, ToolName, interruptible
+from debugrun.core.ask.request import ceiling
 from debugrun.errors import UsageError
+from debugrun.launch import start
 from debugrun.launch.options import RunOptions
 from debugrun.toolbox import catalog
 
@@ -93,9 +95,6 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     The container is as `docker run` would make it, and what follows `--` takes the place of the image's command. A
     tool that the image lacks is the toolbox's, mounted read-only.
     """
-    from debugrun.core.ask.request import ceiling  # noqa: PLC0415
-    from debugrun.launch import start  # noqa: PLC0415 - imports the engine's client
-
     wish = start.Wish(
         tool=tool,
         image=image,

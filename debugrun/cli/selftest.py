@@ -13,16 +13,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from debugrun import session
 from debugrun.attach import apply, attach
-from debugrun.core.ask.request import Request
+from debugrun.attach.invocation import invocations
+from debugrun.core.ask.request import TOOLBOX, Request
 from debugrun.core.decide.plan import Plan, plan, within
+from debugrun.core.decide.widen_profile import profile_json
 from debugrun.core.grants import Ceiling, Option, Placement
 from debugrun.core.know.facts import Facts
 from debugrun.core.say import record
 from debugrun.core.say.record import Record, Trial
 from debugrun.engine import engine
 from debugrun.errors import DebugrunError, EngineError
+from debugrun.observe.target import look
+from debugrun.toolbox.catalog import find_tool
 
 LABEL = "debugrun.selftest"
 TARGETS = {"root": "0:0", "uid 1000": "1000:1000"}
@@ -71,8 +74,8 @@ def test(connection: engine.Engine, ceiling: Ceiling, folder: Path) -> Record:
             for name, work in WORKS.items():
                 print(f"debugrun: trying {name} on a target as {kind}", file=sys.stderr, flush=True)
                 request = Request(tool=name, container=container, mode=work.mode, args=work.args)
-                tool, mode = session.find_tool(request, folder)
-                decision = plan(tool, mode, session.look(connection, request, tool), ceiling, lines=False)
+                tool, mode = find_tool(request, folder)
+                decision = plan(tool, mode, look(connection, request, tool), ceiling)
                 facts[kind] = replace(decision.facts, images=replace(decision.facts.images, target_holds_tool=False))
                 trials += [
                     _trial(connection, kind, request, decision, option)
@@ -86,9 +89,9 @@ def test(connection: engine.Engine, ceiling: Ceiling, folder: Path) -> Record:
 def _target(connection: engine.Engine, user: str) -> Iterator[str]:
     """The id of a container that runs meanwhile."""
     client = connection.client
-    with connection.asking("start a target for the self-test", session.TOOLBOX):
+    with connection.asking("start a target for the self-test", TOOLBOX):
         made = client.create_container(
-            session.TOOLBOX,
+            TOOLBOX,
             list(COMMAND),
             user=user,
             name=f"debugrun-selftest-{os.urandom(4).hex()}",
@@ -121,7 +124,7 @@ def _works(connection: engine.Engine, request: Request, decision: Plan, option: 
     """Whether the tool does its job; an engine that refuses to make its place is a no as well."""
     work = WORKS[decision.tool.name]
     step = replace(
-        session.invocations(request, decision, option)[0],
+        invocations(request, decision, option)[0],
         duration=work.seconds,
         tty=False,
         input=False,
@@ -136,7 +139,7 @@ def _works(connection: engine.Engine, request: Request, decision: Plan, option: 
                 session=os.urandom(6).hex(),
                 tool=decision.tool.name,
                 breakpoints=decision.tool.breakpoints,
-                profile_json=session.profile_json(option, decision.facts),
+                profile_json=profile_json(option, decision.facts),
             ) as place:
                 output = said.fileno()
                 result = attach.run(place, step, stdin=nothing.fileno(), stdout=output, stderr=output)

@@ -5,14 +5,48 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Annotated
 
-from debugrun.core.know import inspection, tool_file
+import typer
+
+from debugrun.cli.completion import complete_tools
+from debugrun.cli.options import Json, interruptible
+from debugrun.core.know import inspection
 from debugrun.core.know.facts import EngineFacts
 from debugrun.core.rules import seccomp
 from debugrun.core.say import reference
 from debugrun.core.say.reference import Entry, Standing
 from debugrun.engine import engine
 from debugrun.errors import EngineError, RefusedError
+from debugrun.toolbox import catalog
+
+CallName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="one call, or one with its argument")]
+Blocked = Annotated[bool, typer.Option("--blocked", help="every call that is blocked, not the notable ones only")]
+ForTool = Annotated[
+    str | None, typer.Option("--for", metavar="TOOL", help="the calls of a tool", autocompletion=complete_tools)
+]
+NamedEngine = Annotated[
+    str | None, typer.Option("--engine", metavar="NAME:VERSION", help="that release's table, with no engine")
+]
+
+
+@interruptible
+def syscalls(
+    *,
+    name: CallName = None,
+    blocked: Blocked = False,
+    tool: ForTool = None,
+    named_engine: NamedEngine = None,
+    as_json: Json = False,
+) -> None:
+    """Show the system calls that the default seccomp profile blocks: why, and what this engine does with each.
+
+    `personality(0x40000)` asks about one value of the first argument. Another release's table: --engine docker:28.5
+    """
+    shown = show(
+        name, blocked=blocked, tool=tool, named_engine=named_engine, folder=catalog.user_directory(), as_json=as_json
+    )
+    raise typer.Exit(shown)
 
 
 def show(  # noqa: PLR0913 - each is an option of the command line
@@ -25,7 +59,7 @@ def show(  # noqa: PLR0913 - each is an option of the command line
     if name is not None:
         asked: Iterable[Entry] = [reference.entry(name)]
     elif tool is not None:
-        asked = reference.of_tool(tool_file.load(tool, folder))
+        asked = reference.of_tool(catalog.load(tool, folder))
     else:
         asked = reference.entries().values()
     about = reference.named_engine(named_engine) if named_engine else _ours()

@@ -1,54 +1,37 @@
-"""Verbs about what is ours on an engine: the toolbox image, leftovers, the names that a shell completes."""
+"""`debugrun toolbox`: the image that holds the tools."""
 
 from __future__ import annotations
 
-import sys
+import enum
 from pathlib import Path
+from typing import Annotated
 
-from debugrun.attach import leftovers
-from debugrun.core.know import tool_file
+import typer
+from rich.console import Console
+
+from debugrun.cli.options import interruptible
 from debugrun.engine import engine
-from debugrun.errors import DebugrunError
-from debugrun.toolbox import catalog
+from debugrun.toolbox import catalog, image, volume
+
+
+class Action(enum.Enum):
+    """What to do with the toolbox."""
+
+    BUILD = "build"
+
+
+@interruptible
+def toolbox(*, action: Annotated[Action, typer.Argument(help="build: make the image when it is missing")]) -> None:
+    """The image that holds the tools, made of Debian packages, with or without a registry."""
+    del action  # there is one
+    make_toolbox(catalog.user_directory())
 
 
 def make_toolbox(folder: Path) -> None:
     """Make the toolbox image, showing what goes on; the volumes of others go."""
-    from rich.console import Console  # noqa: PLC0415 - not on the way of a tool
-
-    from debugrun.toolbox import image, volume  # noqa: PLC0415 - the same
-
     console = Console(stderr=True)
-    recipe = image.recipe(tool_file.load(name, folder) for name in catalog.names(folder))
+    recipe = image.recipe(catalog.load(name, folder) for name in catalog.names(folder))
     with engine.connect() as connection, console.status("toolbox") as status:
         made = image.build(connection.client, recipe, status.update)
         volume.remove(connection, keep=str(connection.inspect_image(made)["Id"]))
         print(made)
-
-
-def collect(*, everything: bool) -> None:
-    """Remove what a crash left; say what went and what stays, and what still runs recreated."""
-    from debugrun.cli import restore  # noqa: PLC0415 - not for a shell that completes
-    from debugrun.toolbox import volume  # noqa: PLC0415 - not for a shell that completes
-
-    with engine.connect() as connection:
-        gone = leftovers.collect(connection, everything=everything)
-        left = leftovers.leftovers(connection)
-        recreated = restore.lines(connection)
-        volumes = volume.remove(connection)
-    for name in (*(each.name for each in gone), *volumes):
-        print(f"removed {name}")
-    for each in left:
-        if each.id not in {other.id for other in gone}:
-            print(f"in use: {each.name}, {each.age:.0f} s old; debugrun gc --all ends it too", file=sys.stderr)
-    for line in recreated:
-        print(line, file=sys.stderr)
-
-
-def container_names() -> list[str]:
-    """Names of running containers; none when the engine does not answer (a shell is completing)."""
-    try:
-        with engine.connect(timeout=2) as connection:
-            return list(connection.container_names())
-    except DebugrunError:
-        return []

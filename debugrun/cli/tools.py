@@ -1,19 +1,32 @@
-"""What tools there are, and whether their files are right."""
+"""`debugrun tools`: what tools there are, and whether their files are right."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from debugrun.core.know import tool_file
+import typer
+
+from debugrun.cli.options import Json, interruptible
 from debugrun.errors import EXIT_FAILED, ToolError
 from debugrun.toolbox import catalog
 
 
+@interruptible
+def tools(
+    *,
+    as_json: Json = False,
+    vet: Annotated[bool, typer.Option("--vet", help="check every tool file; 125 when one is wrong")] = False,
+) -> None:
+    """List the tools that have a data file, with their modes."""
+    raise typer.Exit(check(catalog.user_directory()) if vet else show(catalog.user_directory(), as_json=as_json))
+
+
 def show(folder: Path, *, as_json: bool) -> int:
     """Print every tool with its modes; returns the exit status."""
-    found = [tool_file.load(name, folder) for name in catalog.names(folder)]
+    found = [catalog.load(name, folder) for name in catalog.names(folder)]
     if as_json:
         rows = [
             {"name": tool.name, "summary": tool.summary, "modes": {m.name: m.summary for m in tool.modes}}
@@ -35,14 +48,14 @@ def show(folder: Path, *, as_json: bool) -> int:
     return 0
 
 
-def vet(folder: Path) -> int:
+def check(folder: Path) -> int:
     """Check every tool file, the user's own and the shipped ones; one line for each that is wrong."""
     wrong = checked = 0
     for place in catalog.directories(folder):
         for path in sorted(place.glob("*.toml")) if place.is_dir() else ():
             checked += 1
             try:
-                tool_file.load_file(path)
+                catalog.load_file(path)
             except ToolError as error:
                 wrong += 1
                 print(error.message, file=sys.stderr)

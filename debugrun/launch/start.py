@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from debugrun import session
 from debugrun.attach import apply, foreground
+from debugrun.core.ask.request import TOOLBOX
 from debugrun.core.decide import launch
 from debugrun.core.decide.launch import Program, Source
+from debugrun.core.decide.widen_profile import profile_json
 from debugrun.core.grants import Ceiling, Grant, Option, Placement, Verdict
 from debugrun.core.know import inspection
-from debugrun.core.know import tool_file as tools
 from debugrun.core.know.facts import ContainerFacts, EngineFacts, Facts, HostFacts, ProcessFacts
 from debugrun.core.know.tool_file import Launch, Tool
 from debugrun.core.say import launch_report
@@ -28,7 +28,8 @@ from debugrun.launch import options as runoptions
 from debugrun.launch import staging
 from debugrun.launch.create import Making, create
 from debugrun.launch.options import RunOptions
-from debugrun.observe import checkup
+from debugrun.observe import engine_host
+from debugrun.toolbox import catalog
 from debugrun.toolbox import volume as volumes
 
 _NARROWER = {"i686": "x86_64", "armv7l": "aarch64"}  # programs that those kernels run themselves
@@ -102,11 +103,11 @@ def show(wish: Wish, folder: Path, *, as_json: bool) -> int:
 def decide(connection: Engine, wish: Wish, folder: Path) -> Decided:
     """Look at engine, host and image, and decide. Raises DebugrunError."""
     runoptions.ports(wish.options)  # the container to look into publishes nothing, so a mistake would show late
-    tool = tools.load_file(wish.tool_file) if wish.tool_file else tools.load(wish.tool, folder)
+    tool = catalog.load_file(wish.tool_file) if wish.tool_file else catalog.load(wish.tool, folder)
     way = tool.launch(wish.mode)
-    found = checkup.examine(connection)
+    found = engine_host.examine(connection)
     staged = _stage(connection, wish, tool, way, found.engine)
-    home = wish.tool_image or session.TOOLBOX
+    home = wish.tool_image or TOOLBOX
     image_id = _image_id(connection, home) if wish.tool_image or tool.toolbox or staged.in_image else None
     source = Source(
         in_image=staged.in_image and wish.tool_image is None,
@@ -227,7 +228,7 @@ def _facts(staged: _Staged, engine: EngineFacts, host: HostFacts) -> Facts:
 
 
 def _profile(option: Option, decided: Decided) -> str | None:
-    return session.profile_json(option, decided.plan.facts)
+    return profile_json(option, decided.plan.facts)
 
 
 def _made(connection: Engine, wish: Wish, decided: Decided, undo: contextlib.ExitStack) -> tuple[str, str]:
@@ -236,7 +237,7 @@ def _made(connection: Engine, wish: Wish, decided: Decided, undo: contextlib.Exi
     undo.callback(_discard, connection, name)
     if not decided.under.mounts:
         return _container(connection, wish, decided, name), name
-    image_id = str(connection.inspect_image(wish.tool_image or session.TOOLBOX)["Id"])
+    image_id = str(connection.inspect_image(wish.tool_image or TOOLBOX)["Id"])
     if not volumes.exists(connection, volumes.name_of(image_id)):
         print(f"debugrun: copying {decided.home} into volume {decided.source.volume}, once", file=sys.stderr)
         volumes.fill(connection, image_id)

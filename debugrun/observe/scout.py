@@ -6,7 +6,6 @@ spoken.
 
 from __future__ import annotations
 
-import importlib.resources
 import re
 import struct
 import time
@@ -15,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from debugrun.core import package_data
 from debugrun.core.grants import BROAD_CAPABILITIES
 from debugrun.core.know import procfs
 from debugrun.core.know.facts import ContainerFacts, HostFacts
@@ -85,7 +85,7 @@ def survey(engine: Engine, container: ContainerFacts, who: Identity, image: str,
     """Send a scout; `pids` are the container's own, none: all. Raises EngineError."""
     from debugrun.engine.engine import Sidecar  # noqa: PLC0415 - the engine's client: only when there is an engine
 
-    script = (importlib.resources.files("debugrun") / "data" / "scout.sh").read_text()
+    script = package_data.text("scout.sh")
     session = uuid.uuid4().hex[:12]
     label = f"apparmor={container.apparmor}"
     sidecar = Sidecar(

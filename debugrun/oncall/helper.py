@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from debugrun.attach import apply, attach
+from debugrun.attach.invocation import Invocation
 from debugrun.core.grants import Option
 from debugrun.core.know.facts import ContainerFacts
 from debugrun.engine.engine import Engine
@@ -54,7 +55,7 @@ def beside(  # noqa: PLR0913 - what runs, where, as what
             only=argv,
         ) as place,
     ):
-        invocation = attach.Invocation(argv=tuple(argv), tool=tool, input=False)
+        invocation = Invocation(argv=tuple(argv), tool=tool, input=False)
         result = attach.run(place, invocation, stdout=out.fileno(), stderr=err.fileno())
         out.seek(0)
         err.seek(0)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from debugrun.core.ask.request import TOOLBOX
 from debugrun.core.grants import Grant, Option, Placement, Verdict
 from debugrun.core.know import inspection
 from debugrun.core.know.facts import ContainerFacts
@@ -25,7 +26,6 @@ from debugrun.engine.engine import Engine
 from debugrun.errors import EngineError, TargetError
 from debugrun.observe import hostproc, scout
 from debugrun.oncall import helper
-from debugrun.session import TOOLBOX
 
 INTERVAL = 0.25  # seconds over which CPU use is measured
 SIDECARS = 4  # at most that are sent to one container for uids of its processes

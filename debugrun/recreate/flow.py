@@ -29,8 +29,10 @@ from debugrun.engine import engine
 from debugrun.engine.engine import Engine
 from debugrun.errors import DebugrunError, RefusedError, TargetError, UsageError
 from debugrun.observe import layer
+from debugrun.observe.target import look
 from debugrun.recreate import recreate, restore
 from debugrun.recreate.recreate import Change
+from debugrun.toolbox.catalog import find_tool
 
 LARGE = 256 << 20  # bytes of a writable layer that take seconds to commit
 _OWN = re.compile(r"/containers/([0-9a-f]{64})/")  # what the engine mounts into a container: /etc/hostname and others
@@ -58,10 +60,10 @@ def run(request: Request, folder: Path) -> int:
     """
     if request.pid not in {None, 1} or request.host_pid is not None:
         raise UsageError("new-pids", "a recreated container has new PIDs", "leave the PID out, or --name COMM")
-    tool, _ = session.find_tool(request, folder)
+    tool, _ = find_tool(request, folder)
     with engine.connect() as connection, apply.ending():
-        facts = session.look(connection, request, tool)
-        decision = plan(tool, tool.mode(request.mode), facts, request.ceiling, lines=False)
+        facts = look(connection, request, tool)
+        decision = plan(tool, tool.mode(request.mode), facts, request.ceiling)
         if (option := decision.option) is None:
             raise RefusedError("refused", *report.refusal(decision))
         before = connection.inspect_container(facts.container.id)

@@ -6,14 +6,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from debugrun import session
 from debugrun.attach import apply, foreground
-from debugrun.core.ask.request import Request
+from debugrun.core.ask.request import TOOLBOX, Request
 from debugrun.core.decide import launch
 from debugrun.core.decide.launch import Source, Under
 from debugrun.core.decide.plan import Plan
+from debugrun.core.decide.widen_profile import profile_json
 from debugrun.core.grants import Grant, Option, Placement, Verdict
-from debugrun.core.know import inspection, tool_file
+from debugrun.core.know import inspection
 from debugrun.core.know.facts import ContainerFacts, Facts, ProcessFacts
 from debugrun.core.know.json_access import Json
 from debugrun.core.know.tool_file import Launch, Tool
@@ -23,9 +23,10 @@ from debugrun.engine import engine as engines
 from debugrun.engine.engine import Engine
 from debugrun.errors import EngineError, RefusedError
 from debugrun.launch import staging
-from debugrun.observe import checkup
+from debugrun.observe import engine_host
 from debugrun.recreate import flow, recreate, restore
 from debugrun.recreate.flow import Wanted
+from debugrun.toolbox import catalog
 from debugrun.toolbox import volume as volumes
 
 
@@ -34,7 +35,7 @@ def run(request: Request, folder: Path) -> int:
 
     Raises DebugrunError; the original is then in its place, or the hint says how to have it back.
     """
-    tool = tool_file.load_file(request.tool_file) if request.tool_file else tool_file.load(request.tool, folder)
+    tool = catalog.load_file(request.tool_file) if request.tool_file else catalog.load(request.tool, folder)
     way = tool.launch(request.mode)
     with engines.connect() as connection, apply.ending():
         before = connection.inspect_container(request.container)
@@ -46,7 +47,7 @@ def run(request: Request, folder: Path) -> int:
         given = replace(option, placement=Placement.RECREATE, cap_add=launch.added(option, base))
         wanted = Wanted(
             option=given,
-            profile=session.profile_json(option, facts),
+            profile=profile_json(option, facts),
             engine=facts.engine.name,
             mounts=under.mounts,
             start=(under.entrypoint, under.command),
@@ -80,7 +81,7 @@ def _terminal() -> bool:
 
 def _facts(connection: Engine, before: Json) -> tuple[Facts, Option]:
     """The program that is to be, as a process, and how it would run without the tool, as an option to widen."""
-    found = checkup.examine(connection)
+    found = engine_host.examine(connection)
     container = inspection.container_facts(before, found.engine, connection.inspect_image(str(before["Image"])))
     user = staging.user(connection, container.id, before)
     uid, gid = (int(number) for number in user.split(":"))
@@ -118,7 +119,7 @@ def _under(  # noqa: PLR0913, PLR0917 - what, by what, and where it comes from
     """The container's program under the tool, which comes from the toolbox's volume where it does not hold it."""
     container = str(before["Id"])
     in_image = staging.find(connection, container, before, tool.binary) is not None
-    image_id = None if in_image else _toolbox(connection, request.image or session.TOOLBOX)
+    image_id = None if in_image else _toolbox(connection, request.image or TOOLBOX)
     under = launch.under(
         tool,
         way,

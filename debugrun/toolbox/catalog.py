@@ -1,4 +1,7 @@
-"""Which tools there are: their names and summaries, without reading whole tool files. Light enough for `--help`."""
+"""Which tools there are: their names and summaries without reading whole tool files, and the files themselves.
+
+They are looked up in the user's configuration directory first, then in the package. Light enough for `--help`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,10 @@ import tomllib
 from pathlib import Path
 
 from platformdirs import user_config_path
+
+from debugrun.core.ask.request import Request
+from debugrun.core.know.tool_file import NAME, Mode, Tool, parse
+from debugrun.errors import ToolError
 
 _SHIPPED = Path(__file__).parents[1] / "data" / "tools"
 
@@ -39,3 +46,34 @@ def summary(name: str, own: Path | None = None) -> str:
             except tomllib.TOMLDecodeError:
                 return ""
     return ""
+
+
+def load(name: str, own: Path | None = None) -> Tool:
+    """The tool of that name. Raises ToolError: `no-such-tool` with near names, or `bad-tool-file`."""
+    import difflib  # noqa: PLC0415 - only on the way to an error, and costs 3 ms
+
+    for folder in directories(own):
+        path = folder / f"{name}.toml"
+        if NAME.fullmatch(name) and path.is_file():
+            return load_file(path)
+    near = difflib.get_close_matches(name, names(own), n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? `debugrun tools` lists all" if near else "`debugrun tools` lists them"
+    raise ToolError("no-such-tool", f"no data file for tool {name!r}", hint)
+
+
+def load_file(path: Path) -> Tool:
+    """The tool of one file. Raises ToolError: unreadable, or `bad-tool-file`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ToolError("bad-tool-file", f"{path}: {error}", "name a readable TOML file") from error
+    tool = parse(text, path.name)
+    if tool.name != path.stem:
+        raise ToolError("bad-tool-file", f"{path.name}: name: {tool.name!r} is not the file's name", "rename one")
+    return tool
+
+
+def find_tool(request: Request, own: Path) -> tuple[Tool, Mode]:
+    """The tool and the mode that were asked for. Raises ToolError."""
+    tool = load_file(request.tool_file) if request.tool_file else load(request.tool, own)
+    return tool, tool.mode(request.mode)

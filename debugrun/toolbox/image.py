@@ -23,7 +23,7 @@ from typing import IO, Protocol
 
 from debugrun.core.know.procfs import CAPABILITIES
 from debugrun.core.know.tool_file import Tool
-from debugrun.core.say.command import CAPABILITY_COPIES
+from debugrun.core.know.typed import CAPABILITY_COPIES
 from debugrun.errors import EngineError
 from debugrun.toolbox import rootfs
 

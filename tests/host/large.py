@@ -14,7 +14,6 @@ from pathlib import Path
 
 import docker
 
-from debugrun.core.know import tool_file
 from debugrun.toolbox import catalog, image, rootfs
 from tests.host.state import HostError
 
@@ -34,7 +33,7 @@ CMD ["/opt/app/worker"]
 
 def have_tools(client: docker.APIClient) -> str:
     """An image with every tool that Debian packages, and a Java runtime to try them on; its reference."""
-    every = (dataclasses.replace(tool_file.load(name), toolbox=True) for name in catalog.names())
+    every = (dataclasses.replace(catalog.load(name), toolbox=True) for name in catalog.names())
     recipe = image.recipe(tool for tool in every if tool.debian)
     recipe = dataclasses.replace(recipe, debian=tuple(sorted({*recipe.debian, "openjdk-21-jre-headless"})), pypi=())
     image.build(client, recipe, print, name=TOOLS)

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import docker
 
-from debugrun.core.know import tool_file
 from debugrun.toolbox import catalog
 from debugrun.toolbox import image as toolbox
 from tests.host import engine, engines, images
@@ -128,7 +127,7 @@ def supply(host: str) -> None:
     sink = docker.APIClient(host, timeout=ANSWERS_WITHIN)
     with contextlib.closing(source), contextlib.closing(sink):
         images.build(source)
-        wanted = toolbox.build(source, toolbox.recipe(tool_file.load(each) for each in catalog.names()), print)
+        wanted = toolbox.build(source, toolbox.recipe(catalog.load(each) for each in catalog.names()), print)
         names = [wanted, f"{toolbox.REPOSITORY}:latest", *images.names()]
         missing = [each for each in names if _id(source, each) != _id(sink, each)]
         if missing:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from debugrun.core.know import tool_file
 from debugrun.toolbox import catalog, rootfs
 from debugrun.toolbox.image import LEAVE_OUT, recipe
 
-TOOLS = [tool_file.load(name) for name in catalog.names()]
+TOOLS = [catalog.load(name) for name in catalog.names()]
 
 
 def test_a_recipe_holds_what_the_tool_files_ask_for() -> None:

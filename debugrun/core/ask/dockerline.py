@@ -14,12 +14,12 @@ import shlex
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 
-from debugrun.core.decide.judge_attempt import Attempt
+from debugrun.core import package_data
+from debugrun.core.ask.attempt import Attempt
 from debugrun.core.grants import Placement
 from debugrun.core.know.tool_file import Mode
-from debugrun.core.say.command import as_typed
+from debugrun.core.know.typed import as_typed
 from debugrun.errors import UsageError
 
 _LONG = {"-u": "--user", "-v": "--volume", "--net": "--network"}
@@ -29,7 +29,7 @@ _SHELLS = frozenset({"sh", "bash", "ash", "dash"})
 @functools.cache
 def known_options(kind: str) -> frozenset[str]:
     """The options of one kind: `global_values`, `switches` or `values` of data/docker/options.toml."""
-    table = tomllib.loads((files("debugrun") / "data" / "docker" / "options.toml").read_text(encoding="utf-8"))
+    table = tomllib.loads(package_data.text("docker/options.toml"))
     return frozenset(str(table[kind]).split())
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from debugrun.core.grants import Ceiling, Grant, Placement
 from debugrun.errors import UsageError
 
+TOOLBOX = "debugrun-toolbox:latest"  # the image of the sidecar where none is named
+
 
 @dataclass(frozen=True, slots=True)
 class Recreation:

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from debugrun.core.ask.attempt import Attempt
 from debugrun.core.decide import judge
-from debugrun.core.decide.judge_attempt import Attempt, capabilities
+from debugrun.core.decide.judge_attempt import capabilities
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.grants import Ceiling, Option, Placement
 from debugrun.core.know.facts import ContainerFacts, EngineFacts, Facts, HostFacts, ImageFacts, ProcessFacts

@@ -1,4 +1,4 @@
-"""What somebody typed or would type, word for word: a placement with its flags, and the Option that it amounts to.
+"""The Option that an Attempt amounts to, with its verdict.
 
 The planner searches options; here one is given. Both are judged by the same function (`judge.judge`). Pure.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from debugrun.core.ask.attempt import Attempt
 from debugrun.core.decide import judge as judging
 from debugrun.core.decide.plan import grant_of
 from debugrun.core.grants import Gate, Grant, Layer, Option, Placement, Verdict
@@ -17,42 +18,11 @@ from debugrun.core.know.facts import EngineFacts, Facts
 from debugrun.core.know.inspection import DOCKER_DEFAULT, PODMAN_DEFAULT
 from debugrun.core.know.procfs import CAPABILITIES
 from debugrun.core.know.tool_file import Mode, Tool
-from debugrun.core.say.command import CAPABILITY_COPIES, as_typed
+from debugrun.core.know.typed import CAPABILITY_COPIES, as_typed
 from debugrun.errors import UsageError
 
 _LAST_OF_DOCKER_20 = CAPABILITIES.index("AUDIT_READ")
 _COPY = re.compile(re.escape(CAPABILITY_COPIES) + r"/([a-z_+]+)/")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Attempt:
-    """One `docker run` or `docker exec` as typed; defaults are Docker's own.
-
-    `user` is NAME|UID[:GROUP|GID], None: the image's or the container's. `seccomp` is "default", "unconfined" or
-    "custom"; then `profile` is the profile's JSON text, and `profile_file` the path that was typed. `selinux` is
-    "disable" or None. `pid_mode` and
-    `network` are as typed: "" for a namespace of its own, "host", "container:NAME". `mounts` are paths of the host,
-    seen at the same place. `argv` is the tool's command line where it is known.
-    """
-
-    placement: Placement
-    user: str | None = None
-    image: str | None = None
-    cap_add: tuple[str, ...] = ()
-    cap_drop: tuple[str, ...] = ()
-    seccomp: str = "default"
-    profile: str | None = None
-    profile_file: str | None = None
-    apparmor: str | None = None
-    selinux: str | None = None
-    no_new_privileges: bool = False
-    privileged: bool = False
-    pid_mode: str = ""
-    network: str = ""
-    userns: str = ""
-    runtime: str = ""
-    mounts: tuple[str, ...] = ()
-    argv: tuple[str, ...] = ()
 
 
 def judged(attempt: Attempt, tool: Tool, mode: Mode, facts: Facts) -> Option:

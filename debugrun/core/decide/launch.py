@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib import resources
 
+from debugrun.core import package_data
 from debugrun.core.decide import judge as judging
 from debugrun.core.decide import order
 from debugrun.core.decide.plan import Plan, within
@@ -147,7 +147,7 @@ def under(  # noqa: PLR0913 - what, by what, from where, and how
 
 
 def _first() -> str:
-    return (resources.files("debugrun") / "data" / "run" / "first.py").read_text(encoding="utf-8")
+    return package_data.text("run/first.py")
 
 
 def _environment(launch: Launch, program: Program, source: Source) -> tuple[tuple[str, str], ...]:

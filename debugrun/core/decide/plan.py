@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from debugrun.core.decide import judge as judging
-from debugrun.core.decide import order
+from debugrun.core.decide import order, regrant
 from debugrun.core.grants import BROAD_CAPABILITIES, Ceiling, Grant, Layer, Option, Placement, Verdict
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import Mode, Tool
@@ -67,21 +67,12 @@ class Plan:
         return replace(self, options=options, chosen=_choose(options, self.ceiling))
 
 
-def plan(tool: Tool, mode: Mode, facts: Facts, ceiling: Ceiling, *, lines: bool = True) -> Plan:
-    """The plan for one tool, mode and target. Wider options than the chosen one show what they would cost.
-
-    `lines=False` leaves out the docker line of each option, which nobody reads while a tool is started.
-    """
+def plan(tool: Tool, mode: Mode, facts: Facts, ceiling: Ceiling) -> Plan:
+    """The plan for one tool, mode and target. Wider options than the chosen one show what they would cost."""
     found = list(dict.fromkeys(itertools.chain(_sidecars(tool, mode, facts), _here(tool, mode, facts))))
     options = tuple(_by_cost(found, facts))
     if ceiling.via is Placement.RECREATE:
-        from debugrun.core.decide import regrant  # noqa: PLC0415 - only when it is named
-
         options = (*_by_cost(list(regrant.options(tool, mode, facts)), facts), *options)
-    if lines:
-        from debugrun.core.say.command import docker_line  # noqa: PLC0415 - see above
-
-        options = tuple(replace(option, command=docker_line(option, tool, mode, facts)) for option in options)
     return Plan(tool=tool, mode=mode, facts=facts, ceiling=ceiling, options=options, chosen=_choose(options, ceiling))
 
 

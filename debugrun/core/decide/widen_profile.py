@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from debugrun.core.decide import judge
+from debugrun.core.grants import Option
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import Need
 from debugrun.core.rules import seccomp
@@ -86,3 +87,13 @@ def explained(made: Opened, tool: str) -> str:
             reason = why.get(rule.names[0], "") if len(rule.names) == 1 and rule.action == "SCMP_ACT_ALLOW" else ""
             entry["comment"] = reason or "as it was for all that is not needed"
     return json.dumps(document, indent=1)
+
+
+def profile_json(option: Option, facts: Facts) -> str | None:
+    """The profile to send inline: the one in force with the option's calls opened; None: the engine's own."""
+    _, base = judge.base_profile(option, facts)
+    if not option.opened_calls or base is None:
+        return None
+    caps = judge.container_capabilities(option, facts)
+    made = widened(base, option.opened_calls, caps=caps, facts=facts)
+    return seccomp.dump_profile(made)

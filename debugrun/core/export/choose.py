@@ -92,7 +92,7 @@ def _plan(wish: Wish, tool: Tool, facts: Facts, placement: Placement) -> Plan:
         # Whether the target's image holds the tool is not asked: the grant is for one that does.
         held = replace(facts.container, tools=((tool.binary, tool.binary), *facts.container.tools))
         facts = replace(facts, container=held)
-    return plan(tool, mode, facts, Ceiling(grant=wish.ceiling.grant, via=placement), lines=False)
+    return plan(tool, mode, facts, Ceiling(grant=wish.ceiling.grant, via=placement))
 
 
 def _started(facts: Facts) -> Facts:

@@ -5,12 +5,12 @@ Pure: text in, facts out. Who read the text, and from which namespaces, is for t
 
 from __future__ import annotations
 
-import importlib.resources
 import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from debugrun.core import package_data
 from debugrun.core.know.facts import ProcessFacts
 
 # An identity as in the initial user namespace: (first id inside, first id outside, length).
@@ -18,7 +18,7 @@ IdMap = tuple[tuple[int, int, int], ...]
 
 
 def _capabilities() -> tuple[str, ...]:
-    text = (importlib.resources.files("debugrun") / "data" / "capabilities.toml").read_text(encoding="utf-8")
+    text = package_data.text("capabilities.toml")
     table = tomllib.loads(text)
     return tuple(sorted(table, key=lambda name: int(table[name]["number"])))
 

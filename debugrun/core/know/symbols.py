@@ -6,7 +6,7 @@ of the wrong file. The reasons stand with the code that runs beside the tool: da
 
 from __future__ import annotations
 
-from importlib.resources import files
+from debugrun.core import package_data
 
 
 def gdb_arguments(pid: int, *, prelude: bool = True) -> tuple[str, ...]:
@@ -65,4 +65,4 @@ def delve_arguments(pid: int, binary: str) -> tuple[str, ...]:
 
 
 def _text(name: str) -> str:
-    return files("debugrun").joinpath("data", name).read_text("utf-8")
+    return package_data.text(name)

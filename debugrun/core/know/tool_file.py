@@ -1,7 +1,7 @@
 """Tool data files: what a debug tool runs and what it needs. A tool is only data; this is its shape and checker.
 
-A file `NAME.toml` describes one tool; README's "A tool of your own" documents every key. Files are looked up in
-the user's configuration directory first, then in the package.
+A file `NAME.toml` describes one tool; README's "A tool of your own" documents every key. `debugrun.toolbox.catalog`
+finds and reads them.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from debugrun.core.grants import Layer
 from debugrun.core.know.gates import ELSEWHERE, GATES
 from debugrun.core.know.toml_table import Reader, mapping
 from debugrun.errors import ToolError
-from debugrun.toolbox import catalog
 
 SCHEMA = 1
 
@@ -305,28 +303,3 @@ def _need(reader: Reader) -> Need:
     reader.matching("calls", need.calls, CALL, "a system call, as name or name(argument)")
     reader.finish()
     return need
-
-
-def load(name: str, user_directory: Path | None = None) -> Tool:
-    """The tool of that name. Raises ToolError: `no-such-tool` with near names, or `bad-tool-file`."""
-    import difflib  # noqa: PLC0415 - only on the way to an error, and costs 3 ms
-
-    for folder in catalog.directories(user_directory):
-        path = folder / f"{name}.toml"
-        if NAME.fullmatch(name) and path.is_file():
-            return load_file(path)
-    near = difflib.get_close_matches(name, catalog.names(user_directory), n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? `debugrun tools` lists all" if near else "`debugrun tools` lists them"
-    raise ToolError("no-such-tool", f"no data file for tool {name!r}", hint)
-
-
-def load_file(path: Path) -> Tool:
-    """The tool of one file. Raises ToolError: unreadable, or `bad-tool-file`."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ToolError("bad-tool-file", f"{path}: {error}", "name a readable TOML file") from error
-    tool = parse(text, path.name)
-    if tool.name != path.stem:
-        raise ToolError("bad-tool-file", f"{path.name}: name: {tool.name!r} is not the file's name", "rename one")
-    return tool

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
 
+from debugrun.core.decide.plan import Plan
 from debugrun.core.grants import Option, Placement
 from debugrun.core.know import symbols
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.inspection import DOCKER_DEFAULT
 from debugrun.core.know.tool_file import Mode, Tool
+from debugrun.core.know.typed import CAPABILITY_COPIES, PLAINLY
 
 SCRATCH = "/tmp:mode=1777"  # noqa: S108 - a tmpfs of the sidecar's own
-# What is typed where our own way to attach is not at hand.
-PLAINLY = {"{lldb-attach}": ("-p", "{pid}"), "{delve-attach}": ("dlv", "attach", "{pid}")}
-CAPABILITY_COPIES = "/usr/lib/debugrun/caps"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,12 +26,6 @@ class Filling:
     pid: int
     args: tuple[str, ...] = ()
     prelude: bool = True
-
-
-def as_typed(words: tuple[str, ...]) -> tuple[str, ...]:
-    """A command of a tool file as a person would type it, but for {pid} and {args}: without what we bring along."""
-    typed = (PLAINLY.get(word, (word,)) for word in words)
-    return tuple(word for part in typed for word in part if word in {"{pid}", "{args}"} or not word.startswith("{"))
 
 
 def tool_argv(words: tuple[str, ...], filling: Filling) -> tuple[str, ...]:
@@ -66,10 +60,15 @@ def copy_path(tool: Tool, option: Option) -> str:
     return f"{CAPABILITY_COPIES}/{'+'.join(name.lower() for name in sorted(option.cap_add))}/{tool.binary}"
 
 
+def with_lines(decision: Plan) -> Plan:
+    """The plan with the docker line of each option, which nobody reads while a tool is started."""
+    tool, mode, facts = decision.tool, decision.mode, decision.facts
+    options = (replace(each, command=docker_line(each, tool, mode, facts)) for each in decision.options)
+    return replace(decision, options=tuple(options))
+
+
 def docker_line(option: Option, tool: Tool, mode: Mode, facts: Facts) -> str:
     """The equivalent `docker run` or `docker exec` line, quoted for a POSIX shell."""
-    import shlex  # noqa: PLC0415 - nobody reads the line while a tool is started
-
     if option.placement is Placement.RECREATE:
         return shlex.join(["debugrun", tool.name, facts.container.name, "--via", "recreate"])
     filling = Filling(option=option, tool=tool, mode=mode, pid=facts.process.pid, prelude=False)

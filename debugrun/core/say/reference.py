@@ -10,8 +10,8 @@ import functools
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.resources import files
 
+from debugrun.core import package_data
 from debugrun.core.decide import judge
 from debugrun.core.know.facts import EngineFacts
 from debugrun.core.know.inspection import DOCKER_DEFAULT
@@ -65,7 +65,7 @@ class Standing:
 @functools.cache
 def entries() -> Mapping[str, Entry]:
     """The reference by call."""
-    table = tomllib.loads((files("debugrun") / "data" / "syscalls" / "blocked.toml").read_text(encoding="utf-8"))
+    table = tomllib.loads(package_data.text("syscalls/blocked.toml"))
     return {
         name: Entry(
             call=name,

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from debugrun import session
 from debugrun.core.ask import dockerline
+from debugrun.core.ask.attempt import Attempt
 from debugrun.core.decide import judge_attempt
-from debugrun.core.decide.judge_attempt import Attempt
 from debugrun.core.decide.plan import Plan
+from debugrun.core.decide.widen_profile import profile_json
 from debugrun.core.grants import Option, Placement, Verdict
-from debugrun.core.know import tool_file
 from debugrun.core.know.inspection import PODMAN_DEFAULT
 from debugrun.errors import UsageError
+from debugrun.toolbox import catalog
 from tests import TESTS, cases
 
 GOLDEN = sorted((TESTS / "plans").glob("*/*.toml"))
@@ -143,7 +143,7 @@ def test_the_table_has_every_option_of_the_docker_at_hand(verb: str) -> None:
     ],
 )
 def test_mode_and_pid_by_the_words(argv: str, tool: str, mode: str, pid: int | None) -> None:
-    words, data = argv.split(), tool_file.load(tool, cases.NOBODYS_FOLDER)
+    words, data = argv.split(), catalog.load(tool, cases.NOBODYS_FOLDER)
     found = dockerline.mode_of(words, data.modes, data.default_mode)
     assert found == mode
     if pid is not None:
@@ -161,7 +161,7 @@ def test_the_line_of_every_option_of_a_plan_is_judged_as_the_planner_did(path: P
         line = parse(option.command.rpartition(" && ")[2])
         typed = line.attempt
         if typed.profile_file:
-            typed = dataclasses.replace(typed, profile=session.profile_json(option, decision.facts))
+            typed = dataclasses.replace(typed, profile=profile_json(option, decision.facts))
         if option.image is None and option.placement is Placement.SIDECAR:
             continue  # its line names no image
         found = judge_attempt.judged(typed, decision.tool, decision.mode, decision.facts)

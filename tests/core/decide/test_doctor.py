@@ -10,9 +10,8 @@ import pytest
 from debugrun.core.decide import doctor
 from debugrun.core.decide.doctor import Findings
 from debugrun.core.grants import Ceiling, Grant
-from debugrun.core.know import tool_file
 from debugrun.core.know.procfs import CAPABILITIES
-from debugrun.observe import checkup
+from debugrun.observe import engine_host
 from debugrun.toolbox import catalog
 from tests.cases import NOBODYS_FOLDER, PLAIN
 
@@ -25,7 +24,7 @@ GOOD = Findings(
     counters=True,
     toolbox="debugrun-toolbox:latest",
 )
-TOOLS = [tool_file.load(name, NOBODYS_FOLDER) for name in catalog.names()]
+TOOLS = [catalog.load(name, NOBODYS_FOLDER) for name in catalog.names()]
 
 
 def said(found: Findings) -> dict[str, doctor.Check]:
@@ -108,6 +107,8 @@ def test_json() -> None:
 
 
 def test_the_kernels_configuration_is_read_for_what_matters() -> None:
-    found = checkup.parse_config("CONFIG_KPROBES=y\n# CONFIG_UPROBES is not set\nCONFIG_OTHER=y\nCONFIG_USER_NS=m\n")
+    found = engine_host.parse_config(
+        "CONFIG_KPROBES=y\n# CONFIG_UPROBES is not set\nCONFIG_OTHER=y\nCONFIG_USER_NS=m\n"
+    )
     assert (found["CONFIG_KPROBES"], found["CONFIG_UPROBES"], found["CONFIG_USER_NS"]) == ("y", "n", "m")
     assert set(found) == set(doctor.KERNEL_OPTIONS)

@@ -15,7 +15,6 @@ from debugrun.core.ask.request import ceiling
 from debugrun.core.decide import launch
 from debugrun.core.decide.launch import MOUNT, Program, Source
 from debugrun.core.grants import Grant, Option, Placement, Verdict
-from debugrun.core.know import tool_file
 from debugrun.core.know.facts import Facts
 from debugrun.core.say import launch_report
 from debugrun.errors import EngineError, ToolError
@@ -26,7 +25,7 @@ from tests.cases import NOBODYS_FOLDER
 GOLDEN = sorted((TESTS / "launches").glob("*/*.toml"))
 FIRST = TESTS.parent / "debugrun/data/run/first.py"
 VOLUME = Source(in_image=False, volume="tools", architecture="x86_64")
-LAUNCHED = [name for name in catalog.names() if tool_file.load(name, NOBODYS_FOLDER).launches]
+LAUNCHED = [name for name in catalog.names() if catalog.load(name, NOBODYS_FOLDER).launches]
 
 
 def base_of(facts: Facts) -> Option:
@@ -45,7 +44,7 @@ def base_of(facts: Facts) -> Option:
 
 
 def outcome(case: Mapping[str, object]) -> dict[str, object]:
-    tool = tool_file.load(str(case["tool"]), NOBODYS_FOLDER)
+    tool = catalog.load(str(case["tool"]), NOBODYS_FOLDER)
     changes = case.get("facts", {})
     assert isinstance(changes, dict)
     facts = cases.vary(cases.PLAIN, changes)
@@ -76,7 +75,7 @@ def test_golden_decision(path: Path) -> None:
 def started(
     name: str, program: Program, source: Source = VOLUME, *, aslr: bool = True, terminal: bool = False
 ) -> launch.Under:
-    tool = tool_file.load(name, NOBODYS_FOLDER)
+    tool = catalog.load(name, NOBODYS_FOLDER)
     return launch.under(tool, tool.launch(None), program, source, aslr=aslr, terminal=terminal)
 
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from debugrun.core.decide import launch, order
 from debugrun.core.decide import plan as planning
 from debugrun.core.grants import Ceiling, Grant, Option, Placement, Verdict
-from debugrun.core.know import tool_file
 from debugrun.core.know.facts import Facts
 from debugrun.toolbox import catalog
 from tests.cases import DOCKER_DEFAULT, PLAIN, vary
@@ -24,7 +23,7 @@ ENGINES = (
     ("podman", "4.3.1"),
     ("podman", "5.8.6"),
 )
-TOOLS = {name: tool_file.load(name) for name in catalog.names()}
+TOOLS = {name: catalog.load(name) for name in catalog.names()}
 MODES = tuple((tool, mode) for tool in TOOLS.values() for mode in tool.modes)
 LAUNCHES = tuple((tool, start) for tool in TOOLS.values() for start in tool.launches)
 SETS = (DOCKER_DEFAULT, DOCKER_DEFAULT, (), ("NET_BIND_SERVICE",), (*DOCKER_DEFAULT, "SYS_PTRACE"))
@@ -79,7 +78,7 @@ def out_of_order(options: tuple[Option, ...], powers: Callable[[Option], order.P
 @given(facts(), st.sampled_from([None, Placement.RECREATE]))
 def test_no_option_stands_before_one_that_opens_less(about: Facts, via: Placement | None) -> None:
     for each, mode in MODES:
-        made = planning.plan(each, mode, about, Ceiling(grant=Grant.PRIVILEGED, via=via), lines=False)
+        made = planning.plan(each, mode, about, Ceiling(grant=Grant.PRIVILEGED, via=via))
         assert out_of_order(made.options, lambda option: planning.powers(option, about)) == []
 
 
@@ -127,6 +126,6 @@ def test_a_closed_option_between_two_does_not_hide_the_narrower() -> None:
 def test_perf_of_a_root_target_takes_the_call_and_no_capability(version: str) -> None:
     """PERFMON, which those engines know, opens the whole machine to `perf record -a`; the call alone does not."""
     about = vary(PLAIN, {"engine": {"version": version}})
-    made = planning.plan(TOOLS["perf"], TOOLS["perf"].mode("record"), about, Ceiling(), lines=False)
+    made = planning.plan(TOOLS["perf"], TOOLS["perf"].mode("record"), about, Ceiling())
     assert made.option is not None
     assert (made.option.opened_calls, set(made.option.cap_add)) == (("perf_event_open",), set(DOCKER_DEFAULT))

@@ -10,8 +10,8 @@ import pytest
 from debugrun.core.decide import regrant
 from debugrun.core.decide.plan import plan
 from debugrun.core.grants import Ceiling, Grant, Option, Placement
-from debugrun.core.know import tool_file
 from debugrun.core.know.facts import Facts
+from debugrun.toolbox import catalog
 from tests.cases import DOCKER_DEFAULT, NOBODYS_FOLDER, PLAIN, vary
 
 HOLDS = {tool: {"tools": [[tool, f"/usr/bin/{tool}"]]} for tool in ("gdb", "perf", "strace")}
@@ -20,7 +20,7 @@ CEILING = Ceiling(via=Placement.RECREATE, grant=Grant.PRIVILEGED)
 
 
 def decided(tool: str, changes: Mapping[str, object], ceiling: Ceiling = CEILING) -> Option | None:
-    loaded = tool_file.load(tool, NOBODYS_FOLDER)
+    loaded = catalog.load(tool, NOBODYS_FOLDER)
     varied = vary(PLAIN, {part: fields for part, fields in changes.items() if isinstance(fields, Mapping)})
     return plan(loaded, loaded.mode(None), varied, ceiling).option
 
@@ -71,7 +71,7 @@ def test_a_container_that_does_not_hold_the_tool_is_given_nothing() -> None:
 
 
 def test_it_is_never_taken_unless_named() -> None:
-    loaded = tool_file.load("gdb", NOBODYS_FOLDER)
+    loaded = catalog.load("gdb", NOBODYS_FOLDER)
     for via in (None, Placement.SIDECAR, Placement.HERE):
         found = plan(loaded, loaded.mode(None), vary(PLAIN, {"container": HOLDS["gdb"]}), Ceiling(via=via))
         assert Placement.RECREATE not in {option.placement for option in found.options}
@@ -98,7 +98,7 @@ def facts(**container: object) -> Facts:
 def test_the_profile_is_the_containers_own_with_the_calls_opened() -> None:
     own = json.dumps({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW"}]})
     there = facts(seccomp="custom", seccomp_profile=own)
-    loaded = tool_file.load("perf", NOBODYS_FOLDER)
+    loaded = catalog.load("perf", NOBODYS_FOLDER)
     option = plan(loaded, loaded.mode(None), there, CEILING).option
     assert option is not None
     text = regrant.profile_json(option, there)

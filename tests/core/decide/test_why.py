@@ -9,8 +9,8 @@ import pytest
 
 from debugrun.core.decide import judge_attempt, why
 from debugrun.core.grants import Layer
-from debugrun.core.know import tool_file
 from debugrun.core.know.gates import GATES
+from debugrun.core.say import diagnosis
 from debugrun.toolbox import catalog
 from tests import cases
 
@@ -130,14 +130,14 @@ def test_a_pasted_error_is_decided_by_the_facts(tool: str, facts: Mapping[str, o
     ],
 )
 def test_what_an_engine_says_to_a_profile_has_an_answer_of_its_own(error: str, instead: str) -> None:
-    assert instead in why.text(diagnose("gdb", {}, error))
+    assert instead in diagnosis.as_text(diagnose("gdb", {}, error))
 
 
 def test_a_text_that_the_facts_contradict_is_not_believed() -> None:
     eacces = STRACE.replace("Operation not permitted", "Permission denied")
     found = diagnose("strace", {"process": {"dumpable": False}}, eacces)
     assert found.cause is None
-    assert "another line was typed" in why.text(found)
+    assert "another line was typed" in diagnosis.as_text(found)
 
 
 def test_the_text_that_perf_blames_paranoid_with_is_seccomps() -> None:
@@ -146,15 +146,15 @@ def test_the_text_that_perf_blames_paranoid_with_is_seccomps() -> None:
 
 
 def test_the_fix_is_the_plans_own_choice_as_a_line_to_paste() -> None:
-    lines = why.text(diagnose("gdb", {"process": UID_1000})).splitlines()
+    lines = diagnosis.as_text(diagnose("gdb", {"process": UID_1000})).splitlines()
     assert lines[0] == "docker run --rm -it --pid container:web IMAGE gdb -p 1"
     assert "  debugrun gdb web 1" in lines
     assert lines[-1].startswith("  docker run --rm -it --pid container:web --network none --user 1000:1000 --cap-drop")
-    assert "narrowest fix" not in why.text(diagnose("gdb", {}))
+    assert "narrowest fix" not in diagnosis.as_text(diagnose("gdb", {}))
 
 
 def test_json() -> None:
-    envelope = json.loads(why.as_json(diagnose("perf", {"process": UID_1000}, PERF_SECCOMP)))
+    envelope = json.loads(diagnosis.as_json(diagnose("perf", {"process": UID_1000}, PERF_SECCOMP)))
     assert set(envelope) == {
         "schema", "tool", "mode", "target", "attempt", "refusals", "unknown", "not", "says", "instead", "fix",
     }  # fmt: skip
@@ -172,6 +172,6 @@ def test_the_known_errors_use_the_words_of_the_rest() -> None:
 
 def test_every_text_of_a_tool_file_is_recognised() -> None:
     for name in catalog.names():
-        tool = tool_file.load(name)
+        tool = catalog.load(name)
         for failure in tool.failures:
             assert why.recognise(failure.text, tool) is not None

@@ -9,7 +9,6 @@ import pytest
 from debugrun.core.decide import judge, widen_profile
 from debugrun.core.decide.widen_profile import Base
 from debugrun.core.grants import Layer, Verdict
-from debugrun.core.know import tool_file
 from debugrun.core.know.facts import EngineFacts
 from debugrun.core.know.tool_file import Need
 from debugrun.core.rules.seccomp import Profile, default_profile, evaluate, parse_profile, runtime_of
@@ -182,6 +181,6 @@ def test_a_profile_that_cannot_be_split_is_refused_in_one_line() -> None:
 def test_every_tools_calls_are_known_by_name() -> None:
     """A call that no table knows would be answered with "unknown" for ever."""
     for name in catalog.names():
-        for mode in tool_file.load(name).modes:
+        for mode in catalog.load(name).modes:
             for call in {call for need in mode.needs for call in need.calls}:
                 assert judge.allows(base().profile, call, NO_CAPS, cases.PLAIN) is not None, (name, call)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from debugrun.core.ask import dockerline
-from debugrun.core.decide.judge_attempt import Attempt
+from debugrun.core.ask.attempt import Attempt
 from debugrun.core.export import FORMATS, Ask, Privileges
 from debugrun.core.export.cluster import parameters
 from debugrun.core.export.host import unit_word

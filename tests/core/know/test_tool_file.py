@@ -29,7 +29,7 @@ why = "look"
 
 @pytest.mark.parametrize("name", catalog.names())
 def test_a_shipped_tool_is_right(name: str) -> None:
-    tool = tool_file.load(name, NOBODYS_FOLDER)
+    tool = catalog.load(name, NOBODYS_FOLDER)
     assert tool.name == name
     assert tool.mode(None).needs if tool.modes else tool.launches
 
@@ -71,19 +71,19 @@ def test_a_wrong_file_is_named_with_its_key(old: str, new: str, says: str) -> No
 def test_a_users_own_file_goes_first(tmp_path: Path) -> None:
     (tmp_path / "gdb.toml").write_text(GOOD.replace("peek", "gdb").replace("look once", "mine"))
     (tmp_path / "peek.toml").write_text(GOOD)
-    assert tool_file.load("gdb", tmp_path).mode(None).summary == "mine"
+    assert catalog.load("gdb", tmp_path).mode(None).summary == "mine"
     assert "peek" in catalog.names(tmp_path)
 
 
 def test_an_unknown_tool_offers_near_names() -> None:
     with pytest.raises(ToolError, match="no data file for tool 'gbd'") as caught:
-        tool_file.load("gbd", NOBODYS_FOLDER)
+        catalog.load("gbd", NOBODYS_FOLDER)
     assert "gdb" in caught.value.hint
     assert caught.value.status == 127
 
 
 def test_large_and_rare_tools_stay_out_of_the_default_toolbox() -> None:
-    apart = {name for name in catalog.names() if not tool_file.load(name, NOBODYS_FOLDER).toolbox}
+    apart = {name for name in catalog.names() if not catalog.load(name, NOBODYS_FOLDER).toolbox}
     assert apart == {"lldb", "rr", "bpftrace", "delve", "jattach", "unshare", "valgrind"}
 
 

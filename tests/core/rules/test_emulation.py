@@ -9,7 +9,6 @@ import pytest
 
 from debugrun.core.decide.plan import plan
 from debugrun.core.grants import Ceiling, Grant, Placement
-from debugrun.core.know import tool_file
 from debugrun.core.know.facts import Facts
 from debugrun.core.rules import emulation
 from debugrun.core.say import report
@@ -66,13 +65,13 @@ def test_on_docker_desktop_both_stubs_are_named() -> None:
 
 def attaching() -> list[str]:
     """The tools that can look at a process that runs: there are some that only start one."""
-    return [name for name in catalog.names(NOBODYS) if tool_file.load(name, NOBODYS).default_mode]
+    return [name for name in catalog.names(NOBODYS) if catalog.load(name, NOBODYS).default_mode]
 
 
 @pytest.mark.parametrize("name", attaching())
 def test_no_tool_is_let_loose_on_an_emulators_memory(name: str) -> None:
     """Whoever must read or write memory is refused on every rung, with what works; the others are told what is lost."""
-    tool = tool_file.load(name, NOBODYS)
+    tool = catalog.load(name, NOBODYS)
     mode = tool.mode(None)
     decision = plan(tool, mode, facts(ARM), Ceiling(grant=Grant.PRIVILEGED))
     needs = {need.gate for need in mode.needs if not need.optional}

@@ -8,9 +8,9 @@ import pytest
 
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.grants import Ceiling, Grant, Layer, Option, Verdict
-from debugrun.core.know import tool_file
 from debugrun.core.know.facts import Facts
 from debugrun.core.rules import lsm
+from debugrun.toolbox import catalog
 from tests.cases import NOBODYS_FOLDER, PLAIN, vary
 
 CONTAINER_T = "system_u:system_r:container_t:s0:c12,c34"
@@ -26,7 +26,7 @@ PRIVILEGED = vary(DISABLED, {"container": {"selinux": SPC_T}})
 
 
 def decided(facts: Facts, ceiling: Ceiling | None = None) -> Plan:
-    tool = tool_file.load("gdb", NOBODYS_FOLDER)
+    tool = catalog.load("gdb", NOBODYS_FOLDER)
     return plan(tool, tool.mode(None), facts, ceiling or Ceiling())
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from debugrun.cli import syscalls
-from debugrun.core.know import tool_file
 from debugrun.core.rules.seccomp import default_profile
 from debugrun.core.rules.seccomp.calls import calls
 from debugrun.core.say import reference
 from debugrun.errors import UsageError
+from debugrun.toolbox import catalog
 from tests.cases import NOBODYS_FOLDER
 
 # The table of docs.docker.com/engine/security/seccomp.
@@ -108,7 +108,7 @@ def test_blocked_lists_what_passes_for_nobody_and_nothing_else() -> None:
 
 
 def test_the_calls_of_a_tool_carry_its_reasons() -> None:
-    found = list(reference.of_tool(tool_file.load("rr", NOBODYS_FOLDER)))
+    found = list(reference.of_tool(catalog.load("rr", NOBODYS_FOLDER)))
     assert [syscalls.called(entry) for entry in found] == [
         "perf_event_open", "ptrace", "process_vm_readv", "process_vm_writev", "personality(0x240000)",
     ]  # fmt: skip

@@ -19,7 +19,6 @@ import docker
 
 from debugrun.core.grants import Verdict
 from debugrun.core.know import facts as shapes
-from debugrun.core.know import tool_file
 from debugrun.core.say import record
 from debugrun.errors import DebugrunError
 from debugrun.toolbox import catalog, image
@@ -57,7 +56,7 @@ def run(*, everything: bool, only: Sequence[str] = ()) -> Report:
     """Have image, disk and machine; run the suite there."""
     machine.programs()
     client = docker.from_env(timeout=600).api
-    image.build(client, image.recipe(tool_file.load(name) for name in catalog.names()), disk.say)
+    image.build(client, image.recipe(catalog.load(name) for name in catalog.names()), disk.say)
     images.build(client)
     made = disk.have(client, (matrix.APP, matrix.TOOLBOX))
     report = Report()

@@ -21,6 +21,7 @@ from docker.errors import DockerException
 from docker.types import LogConfig
 
 from debugrun.attach import attach, lease
+from debugrun.attach.invocation import Invocation, Result
 from debugrun.attach.place import Place
 from debugrun.core.decide import judge
 from debugrun.core.decide.plan import Plan, within
@@ -107,9 +108,7 @@ class Quick(Bench):
         super().__init__(connection, container, folder, slowness=SLOWNESS)
         self.agents: dict[int, Agent] = {}
 
-    def execute(
-        self, place: Place, work: Work, step: attach.Invocation, typed: bytes, what: str
-    ) -> tuple[attach.Result, bytes]:
+    def execute(self, place: Place, work: Work, step: Invocation, typed: bytes, what: str) -> tuple[Result, bytes]:
         if id(place) not in self.agents:  # places live as long as the machine
             self.agents[id(place)] = Agent(self.connection, place)
         for longer in (1, 4, 16):  # a tool that is interrupted before it began says nothing: it gets more time
@@ -122,7 +121,7 @@ class Quick(Bench):
                 raise DebugrunError(error.code, f"{what}: {error.message}", error.hint) from error
             search = attach.Search(step.failures)
             search.feed(1, text)
-            result = attach.Result(status=status, refuted=search.found, output_seen=True)
+            result = Result(status=status, refuted=search.found, output_seen=True)
             if seconds is None or status != 0 or all(each in text for each in work.shows) or result.refuted:
                 break
         return result, text

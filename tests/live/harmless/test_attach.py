@@ -21,7 +21,7 @@ import pytest
 
 from debugrun.attach import apply, attach
 from debugrun.attach.apply import place
-from debugrun.attach.attach import Invocation, Result
+from debugrun.attach.invocation import Invocation, Result
 from debugrun.attach.place import Place
 from debugrun.core.grants import Grant, Layer, Option, Placement, Verdict
 from debugrun.core.know.facts import ContainerFacts

@@ -20,16 +20,18 @@ from pathlib import Path
 import docker
 import pytest
 
-from debugrun import session
 from debugrun.attach import attach
+from debugrun.attach.invocation import Invocation, Result, invocations
 from debugrun.attach.place import Place
 from debugrun.core.ask.request import Request, ceiling
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.grants import Option, Placement, Verdict
-from debugrun.core.know import tool_file
 from debugrun.core.know.facts import Facts
 from debugrun.engine.engine import Engine, connect
 from debugrun.errors import DebugrunError
+from debugrun.observe.target import look
+from debugrun.toolbox import catalog
+from debugrun.toolbox.catalog import find_tool
 from tests import trials
 from tests.cases import DOCKER_DEFAULT
 from tests.host import large
@@ -97,7 +99,7 @@ THREADS = Work(tool="jattach", shows=(b"Full thread dump",))
 JCMD = Work(tool="jattach", mode="jcmd", shows=(b"JDK 21",))
 # The default, by a clock of ten times its pace. A round of the busy worker takes 101 ms, as do ten ticks of 99 Hz: it
 # can stay between the same two ticks for seconds, and nothing is counted (measured: 5 of 15 times in 6 s).
-OFTEN = tuple(re.sub(r"\bhz:\d+", "hz:997", each) for each in tool_file.load("bpftrace").mode("profile").default_args)
+OFTEN = tuple(re.sub(r"\bhz:\d+", "hz:997", each) for each in catalog.load("bpftrace").mode("profile").default_args)
 PROFILE = Work(tool="bpftrace", args=OFTEN, seconds=6, shows=(b"@[",))
 TRACEPOINTS = Work(tool="bpftrace", mode="tracepoints", seconds=3, shows=(b"@[",))
 SYSTEM = Work(tool="perf", mode="system", seconds=0.5, shows=(b"%",))
@@ -172,8 +174,8 @@ class Bench(trials.Bench):
                 image=large.TOOLS,
                 ceiling=ceiling("broad", None),
             )
-            tool, mode = session.find_tool(request, Path("/nonexistent"))
-            facts = session.look(self.connection, request, tool)
+            tool, mode = find_tool(request, Path("/nonexistent"))
+            facts = look(self.connection, request, tool)
             self.decisions[work] = request, plan(tool, mode, facts, request.ceiling)
         return self.decisions[work]
 
@@ -182,7 +184,7 @@ class Bench(trials.Bench):
         process = decision.facts.process.host_pid
         assert process is not None
         works, said = True, ""
-        for step in session.invocations(request, decision, option):
+        for step in invocations(request, decision, option):
             step = dataclasses.replace(step, duration=work.seconds or step.duration, input=True)  # noqa: PLW2901
             typed = work.typed if isinstance(work, Work) else b""
             result, text = self.follow(place, step, typed, what)
@@ -196,7 +198,7 @@ class Bench(trials.Bench):
             os.kill(process, signal.SIGCONT)
         return works and all(each in text for each in work.shows) and not stopped, said
 
-    def follow(self, place: Place, step: attach.Invocation, typed: bytes, what: str) -> tuple[attach.Result, bytes]:
+    def follow(self, place: Place, step: Invocation, typed: bytes, what: str) -> tuple[Result, bytes]:
         """Run a tool as people do: how it ended, and its output."""
         said, keys = self.folder / "said", self.folder / "typed"
         keys.write_bytes(typed)

@@ -23,6 +23,8 @@ from debugrun.core.grants import Option, Placement, Verdict
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import Failure
 from debugrun.engine.engine import Engine, connect
+from debugrun.observe.target import look
+from debugrun.toolbox.catalog import find_tool
 from tests.cases import DOCKER_DEFAULT
 from tests.trials import ask_for_memory
 
@@ -73,8 +75,8 @@ def connection(toolbox: str) -> Iterator[Engine]:
 
 def decide(connection: Engine, work: Work, container: str) -> tuple[Request, Plan]:
     request = Request(tool=work.tool, container=container, mode=work.mode, args=work.args, duration=work.duration)
-    tool, mode = session.find_tool(request, Path("/nonexistent"))
-    facts = session.look(connection, request, tool)
+    tool, mode = find_tool(request, Path("/nonexistent"))
+    facts = look(connection, request, tool)
     return request, plan(tool, mode, facts, request.ceiling)
 
 

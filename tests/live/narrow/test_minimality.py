@@ -9,7 +9,6 @@ import pytest
 
 from debugrun.core.decide import judge
 from debugrun.core.decide.launch import ASLR_OFF
-from debugrun.core.know import tool_file
 from debugrun.core.know.inspection import engine_facts
 from debugrun.core.know.tool_file import Tool
 from debugrun.core.rules.seccomp import Profile, SyscallNeed, dump_profile, evaluate, widen
@@ -40,7 +39,7 @@ ELSEWHERE = {
 
 def blockable() -> Iterator[tuple[Tool, str]]:
     """Every call that a shipped tool needs."""
-    for tool in (tool_file.load(name) for name in catalog.names()):
+    for tool in (catalog.load(name) for name in catalog.names()):
         modes = (*tool.modes, *(launch.mode for launch in tool.launches))
         for call in {call for mode in modes for need in mode.needs for call in need.calls}:
             yield tool, call

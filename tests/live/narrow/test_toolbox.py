@@ -7,14 +7,13 @@ import re
 import docker
 import pytest
 
-from debugrun.core.know import tool_file
 from debugrun.core.know.procfs import CAPABILITIES
 from debugrun.toolbox import catalog
 from debugrun.toolbox.image import BINARIES_LABEL, Recipe, build, recipe
 
 pytestmark = pytest.mark.live
 
-TOOLS = [tool_file.load(name) for name in catalog.names()]
+TOOLS = [catalog.load(name) for name in catalog.names()]
 RECIPE: Recipe = recipe(TOOLS)
 MEGABYTE = 1_000_000
 NOT_STARTED = {126, 127}  # sh: found but not executable, not found

@@ -10,7 +10,6 @@ import docker
 import pytest
 
 from debugrun.core.decide import judge
-from debugrun.core.know import tool_file
 from debugrun.core.rules.seccomp import (
     ArgMatch,
     Profile,
@@ -139,7 +138,7 @@ def int_of(result: str) -> int:
 def tool_needs() -> dict[tuple[SyscallNeed, ...], str]:
     """The calls of every shipped tool's modes that a default profile may block, and who needs them."""
     found: dict[tuple[SyscallNeed, ...], list[str]] = {}
-    for tool in (tool_file.load(name) for name in catalog.names()):
+    for tool in (catalog.load(name) for name in catalog.names()):
         for mode in tool.modes:
             asked = tuple(sorted({call for need in mode.needs for call in need.calls}))
             found.setdefault(tuple(map(judge.parse_call, asked)), []).append(f"{tool.name} {mode.name}")

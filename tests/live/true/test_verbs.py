@@ -14,17 +14,17 @@ import docker
 import pytest
 from docker.errors import APIError
 
-from debugrun import session
 from debugrun.core.ask import dockerline
+from debugrun.core.ask.attempt import Attempt
 from debugrun.core.ask.request import Request
 from debugrun.core.decide import judge_attempt
-from debugrun.core.decide.judge_attempt import Attempt
 from debugrun.core.grants import Option, Verdict
-from debugrun.core.know import tool_file
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import Tool
 from debugrun.engine.engine import Engine, connect
 from debugrun.engine.stream import Frames, Stream
+from debugrun.observe.target import look
+from debugrun.toolbox import catalog
 from tests.conftest import Completed
 from tests.live.victims import mapped
 
@@ -106,7 +106,7 @@ def connection(toolbox: str) -> Iterator[Engine]:
 
 
 def observe(connection: Engine, container: str, tool: Tool) -> Facts:
-    return session.look(connection, Request(tool=tool.name, container=container), tool)
+    return look(connection, Request(tool=tool.name, container=container), tool)
 
 
 def client_of(engine: docker.APIClient) -> str:
@@ -178,7 +178,7 @@ def test_the_verdict_on_a_typed_line_is_what_then_happens(
     name: str, connection: Engine, engine: docker.APIClient, target: Callable[[str], str], toolbox: str
 ) -> None:
     container, counts, wrong = target(name), Counter[str](), []
-    data = {work.tool: tool_file.load(work.tool) for work in WORK}
+    data = {work.tool: catalog.load(work.tool) for work in WORK}
     facts = {tool: observe(connection, container, each) for tool, each in data.items()}
     if name == "root" and mapped(engine, container):
         facts = {tool: undoubted(each) for tool, each in facts.items()}

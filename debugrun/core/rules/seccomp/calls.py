@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+
+from debugrun.core import package_data
 
 #: Calls of the x32 ABI carry this bit in their number (arch/x86/include/uapi/asm/unistd.h).
 X32_BIT = 0x40000000
@@ -54,7 +55,7 @@ class Call:
 @cache
 def calls() -> dict[str, Call]:
     """Every call that Linux has had on these architectures, by name."""
-    lines = (files("debugrun") / "data" / "syscalls" / "numbers.tsv").read_text(encoding="utf-8")
+    lines = package_data.text("syscalls/numbers.tsv")
     rows = [line.split("\t") for line in lines.splitlines() if line and not line.startswith("#")]
     header = rows[0]
     return {row[0]: _call(dict(zip(header, row, strict=True))) for row in rows[1:]}

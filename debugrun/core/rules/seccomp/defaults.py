@@ -9,8 +9,8 @@ import re
 import tomllib
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 
+from debugrun.core import package_data
 from debugrun.core.rules.seccomp.model import ALLOW, ENOSYS, ERRNO, ArgMatch, Filter, Profile, Rule, Runtime
 
 #: For each engine the first release with a profile that we know, and the first one beyond: there ours would be a guess.
@@ -73,7 +73,7 @@ def runtime_of(engine: str, version: tuple[int, ...], oci_runtime: str) -> Runti
 
 @cache
 def _table(engine: str) -> tuple[tuple[tuple[int, ...], tuple[int, ...], Rule], ...]:
-    text = (files("debugrun") / "data" / "seccomp" / f"{engine}.toml").read_text(encoding="utf-8")
+    text = package_data.text(f"seccomp/{engine}.toml")
     return tuple(
         (_release(entry.get("since", "0")), _release(entry["until"]) if "until" in entry else _NEVER, _rule(entry))
         for entry in tomllib.loads(text)["rule"]

@@ -1,4 +1,4 @@
-"""Questions that start nothing: would this work, and who says no. From the target in reach, or from saved facts."""
+"""What `judge` and `why` are asked: about the target in reach or saved facts, in words or as a docker line."""
 
 from __future__ import annotations
 
@@ -6,24 +6,16 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from debugrun import session
-from debugrun.cli import plan as showing
+from debugrun.cli.saved_facts import read_facts
 from debugrun.core.ask import dockerline
+from debugrun.core.ask.attempt import Attempt
 from debugrun.core.ask.request import Request
-from debugrun.core.decide import judge_attempt as attempting
-from debugrun.core.decide import why
-from debugrun.core.decide.judge_attempt import Attempt
-from debugrun.core.decide.plan import Plan, plan
-from debugrun.core.grants import Option, Placement, Verdict
-from debugrun.core.know import tool_file
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import Mode, Tool
-from debugrun.core.say import report
 from debugrun.engine import engine
-from debugrun.errors import EXIT_FAILED, EXIT_REFUSED, UsageError
+from debugrun.errors import UsageError
+from debugrun.observe.target import look as observe
 from debugrun.toolbox import catalog
-
-STATUS = {Verdict.OPEN: 0, Verdict.CLOSED: EXIT_REFUSED, Verdict.UNKNOWN: EXIT_FAILED}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,37 +32,7 @@ class Question:
     attempt: Attempt | None = None
 
 
-def judge(question: Question, *, as_json: bool) -> int:
-    """Print the verdict on exactly this attempt. 0 open, 126 closed, 125 not known."""
-    decision, option = _answer(question)
-    shown = why.alone(option, decision)
-    print(report.plan_json(shown) if as_json else why.verdict_text(option, decision))
-    return STATUS[option.verdict]
-
-
-def explain(question: Question, *, error: str | None, as_json: bool) -> int:
-    """Print who says no and what would do. 0, or 126 when nothing within the ceiling works."""
-    tool, mode, facts, typed = _look(question)
-    decision = plan(tool, mode, facts, question.request.ceiling)
-    found = why.diagnose(typed or attempting.plain(tool, facts, mode), decision, error)
-    print(why.as_json(found) if as_json else why.text(found))
-    return EXIT_REFUSED if decision.option is None else 0
-
-
-def _answer(question: Question) -> tuple[Plan, Option]:
-    tool, mode, facts, typed = _look(question)
-    attempt = typed or Attempt(placement=Placement.SIDECAR)
-    if attempt.placement is Placement.SIDECAR and not question.pasted:
-        target = f"container:{facts.container.name}"
-        network = target if mode.network == "target" else attempt.network
-        joined = target if mode.about_process else attempt.pid_mode
-        attempt = dataclasses.replace(attempt, pid_mode=joined, network=network)
-    option = attempting.judged(attempt, tool, mode, facts)
-    empty = Plan(tool=tool, mode=mode, facts=facts, ceiling=question.request.ceiling, options=(), chosen=None)
-    return empty, option
-
-
-def _look(question: Question) -> tuple[Tool, Mode, Facts, Attempt | None]:
+def look(question: Question) -> tuple[Tool, Mode, Facts, Attempt | None]:
     """(tool, mode, facts, the attempt). The docker line fills in what was not said; both must agree."""
     request, attempt = question.request, question.attempt
     line = dockerline.parse(question.pasted) if question.pasted else None
@@ -79,7 +41,7 @@ def _look(question: Question) -> tuple[Tool, Mode, Facts, Attempt | None]:
         request = _filled(request, line, question)
     if not request.tool:
         raise UsageError("no-tool", "which tool?", "debugrun judge TOOL CONTAINER ..., or a docker line after --")
-    tool, mode = session.find_tool(request, question.folder)
+    tool, mode = catalog.find_tool(request, question.folder)
     if line is not None and request.mode is None:
         mode = tool.mode(dockerline.mode_of(line.argv, tool.modes, tool.default_mode))
     if line is not None and request.pid is None and request.host_pid is None:
@@ -105,7 +67,7 @@ def _tool_of(argv: tuple[str, ...], folder: Path) -> str:
     """The tool whose binary the line runs."""
     binary = Path(argv[0]).name if argv else ""
     for name in sorted(catalog.names(folder), key=lambda name: name != binary):
-        if tool_file.load(name, folder).binary == binary:
+        if catalog.load(name, folder).binary == binary:
             return name
     message = f"the line runs {binary or 'no command'!r}, no tool that is known"
     raise UsageError("no-such-tool", message, "debugrun tools")
@@ -113,11 +75,11 @@ def _tool_of(argv: tuple[str, ...], folder: Path) -> str:
 
 def _facts(request: Request, tool: Tool, facts_file: Path | None) -> Facts:
     if facts_file is not None:
-        return showing.read_facts(facts_file)
+        return read_facts(facts_file)
     if not request.container:
         raise UsageError("no-target", "a container or --facts FILE is missing", f"debugrun judge {tool.name} CONTAINER")
     with engine.connect() as connection:
-        return session.look(connection, request, tool)
+        return observe(connection, request, tool)
 
 
 def _read(attempt: Attempt | None) -> Attempt | None:

@@ -1,4 +1,4 @@
-"""`debugrun doctor`: visits the engine and its host, and prints the page. Starts nothing but a scout when asked to."""
+"""The engine and the host that it runs on, without any container: what both say of themselves."""
 
 from __future__ import annotations
 
@@ -11,77 +11,44 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from debugrun import session
-from debugrun.attach.apply import LABEL_SESSION
-from debugrun.cli import restore
-from debugrun.core.ask.request import Request
+from debugrun.core.ask.request import TOOLBOX
 from debugrun.core.decide import doctor
 from debugrun.core.decide.doctor import Findings
-from debugrun.core.decide.plan import Plan
-from debugrun.core.grants import Ceiling
-from debugrun.core.know import inspection, procfs, tool_file
+from debugrun.core.know import inspection, procfs
 from debugrun.core.know.facts import EngineFacts, HostFacts
 from debugrun.core.know.procfs import Reading
 from debugrun.engine import engine as engines
-from debugrun.errors import EXIT_REFUSED, EngineError
+from debugrun.errors import EngineError
 from debugrun.observe import hostproc, profiles
-from debugrun.toolbox import catalog
 
 _DAEMONS = frozenset({"dockerd", "podman"})
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
-def run(container: str | None, ceiling: Ceiling, folder: Path, *, as_json: bool) -> int:
-    """Print the page. 0 when every tool has a way within the ceiling, else 126."""
-    with engines.connect() as connection:
-        found = examine(connection, container)
-    rows = doctor.matrix(found, (tool_file.load(name, folder) for name in catalog.names(folder)), ceiling)
-    if as_json:
-        print(doctor.as_json(found, rows))
-    else:
-        _page(found, rows)
-    return 0 if doctor.everything_works(rows) else EXIT_REFUSED
-
-
-def examine(connection: engines.Engine, container: str | None = None) -> Findings:
-    """What the engine says, and what this machine's /proc says where the engine runs here.
-
-    For another machine's settings `container` names one of its containers to look through (by a scout).
-    """
+def examine(connection: engines.Engine) -> Findings:
+    """What the engine says, and what this machine's /proc says where the engine runs here."""
     facts = inspection.engine_facts(connection.version(), connection.info())
     found = Findings(
         endpoint=str(connection.endpoint),
         engine=facts,
         host=HostFacts(),
-        leftovers=_leftovers(connection),
-        recreated=tuple(restore.lines(connection)),
         toolbox=_toolbox(connection),
     )
     daemon = _daemon(connection.endpoint.url)
     if daemon is not None or _sees_containers(connection, facts.kernel):
         found = _locally(found, daemon)
         found = replace(found, engine=profiles.of_engine(connection, found.engine, daemon.status.pid if daemon else 0))
-    elif container is not None:
-        seen = session.look(connection, Request(tool="", container=container), None)
-        found = replace(found, engine=seen.engine, host=seen.host)
     return found
-
-
-def _leftovers(connection: engines.Engine) -> tuple[str, ...]:
-    """Names of containers that sessions made: live ones, and what a crash left."""
-    rows = connection.list_containers(everything=True, labels=[LABEL_SESSION])
-    names = (row.get("Names") for row in rows)
-    return tuple(sorted(str(each[0]).removeprefix("/") for each in names if isinstance(each, list) and each))
 
 
 def _toolbox(connection: engines.Engine) -> str | None:
     try:
-        connection.inspect_image(session.TOOLBOX)
+        connection.inspect_image(TOOLBOX)
     except EngineError as error:
         if error.code == "no-such-image":
             return None
         raise
-    return session.TOOLBOX
+    return TOOLBOX
 
 
 def _daemon(url: str) -> Reading | None:
@@ -161,22 +128,3 @@ def _counters() -> bool:
     """Whether the processor's own event counters are there: a virtual machine often has none."""
     devices = Path("/sys/bus/event_source/devices")
     return any((devices / name / "events").is_dir() for name in ("cpu", "cpu_core", "armv8_pmuv3_0"))
-
-
-def _page(found: Findings, rows: Mapping[str, Mapping[str, Plan]]) -> None:
-    from rich import box  # noqa: PLC0415 - 60 ms that --json need not pay
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    console = Console(markup=False, highlight=False)
-    page = Table("", "what", "is", "read in", box=box.SIMPLE_HEAD)
-    for each in doctor.checks(found):
-        page.add_row({"ok": "ok", "note": "!", "unknown": "?"}[each.state], each.name, each.value, each.source)
-    console.print(page)
-    title = "what each tool takes beyond what the target has"
-    needs = Table("tool", *doctor.targets(found), title=title, box=box.SIMPLE_HEAD)
-    for name, row in rows.items():
-        apart = any(not decision.tool.toolbox for decision in row.values())
-        needs.add_row(f"{name} *" if apart else name, *(doctor.cell(decision) for decision in row.values()))
-    needs.caption = "* not in the toolbox: takes an image that holds it, --image"
-    console.print(needs)

@@ -1,0 +1,80 @@
+"""How a tool ended: by itself, or because something that it stands on went away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from debugrun.attach.lease import SILENCE
+from debugrun.attach.place import Place, Running
+from debugrun.errors import DebugrunError, EngineError, TargetError
+
+SETTLES = 2.0  # seconds in which the engine notices that a container ended, after its processes have
+ENDS_TOGETHER = 0.5  # seconds between two ends of which one caused the other, as the engine tells them
+KILLED = 128 + signal.SIGKILL
+STREAM_BROKE = 126  # what the engine says of an exec whose streams broke, too: moby daemon/exec.go ContainerExecStart
+
+
+def write(fd: int, data: bytes) -> None:
+    """Write it all. Raises BrokenPipeError."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def ending(place: Place, running: Running, tool: str) -> int:
+    """The exit status of a tool that has ended by itself; raises DebugrunError with the cause when it has not."""
+    status = running.status()
+    said = place.lease.said() if place.lease is not None else frozenset()
+    if "gone" in said:
+        message = f"{tool} was told to let go of {place.target.name}: nothing was heard of us for {SILENCE} s"
+        raise EngineError("lease-expired", message, "the target runs on; start again")
+    if "stopped" in said:
+        message = f"somebody stopped the sidecar; {tool} was told to let go of {place.target.name}"
+        raise EngineError("sidecar-stopped", message, "the target runs on; start again")
+    if status is not None and place.first is not None:
+        return status  # as its parent told it, whatever the engine has made of the end
+    if status == STREAM_BROKE and place.lease is not None and place.lease.over:
+        raise lost(place, tool, "its streams ended")
+    if status is None or status == KILLED:
+        deadline = time.monotonic() + SETTLES
+        alive = True
+        while (now := time.monotonic()) < deadline:
+            # The target first: with its PID 1 the sidecar's processes end, and the engine may notice that before.
+            if not _runs(place, place.target.id, tool):
+                message = f"container {place.target.name} ended while {tool} was at it"
+                raise TargetError("target-ended", message, f"docker logs {place.target.name}")
+            if alive and not _runs(place, place.container, tool):
+                alive = False
+                deadline = min(deadline, now + ENDS_TOGETHER)
+            time.sleep(0.1)
+        if status is None or not alive:
+            raise _killed(place, tool, ended=not alive)
+    return status
+
+
+def _killed(place: Place, tool: str, *, ended: bool) -> EngineError:
+    """The sidecar was killed; where the engine says that it has `ended`, a tool by exec may run on all the same."""
+    if ended and place.first is None:
+        place.clear()
+    message = f"the sidecar was killed while {tool} was at {place.target.name}"
+    return EngineError("sidecar-killed", message, f"does it still run? docker inspect {place.target.name}")
+
+
+def lost(place: Place, tool: str, why: object) -> EngineError:
+    """The connection broke: what that means for the target."""
+    then = "its lease ends it" if place.leased else "it runs on: the container has no shell to hold a lease"
+    message = f"{place.engine.endpoint} broke the connection to {tool} at {place.target.name} ({why}); {then}"
+    return EngineError("engine-lost", message, "docker ps; debugrun gc")
+
+
+def _runs(place: Place, container: str, tool: str) -> bool:
+    """Raises EngineError when there is nobody left to say."""
+    try:
+        state = place.engine.inspect_container(container).get("State")
+    except TargetError:
+        return False
+    except DebugrunError as error:
+        raise lost(place, tool, "it does not answer any more") from error
+    return isinstance(state, dict) and state.get("Running") is True

@@ -1,0 +1,86 @@
+"""What is started in the place, how its answers are read, and how it ended; as values, and made from a decision."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from debugrun.core.ask.request import Request
+from debugrun.core.decide.plan import Plan
+from debugrun.core.grants import Option, Placement, Verdict
+from debugrun.core.know.facts import Facts
+from debugrun.core.know.tool_file import Failure
+from debugrun.core.say.command import Filling, tool_argv
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Invocation:
+    """What to run and how to tell that it was refused.
+
+    `failures` are texts that refute the option. At a terminal (`tty`), `handover` lines are sent at the first
+    `prompt`, and the terminal belongs to the user from the next one on. `hold_output` keeps output back until the
+    option has stood its trial. After `duration` seconds the tool is interrupted. Without `input` the tool has none.
+    """
+
+    argv: tuple[str, ...]
+    tool: str
+    tty: bool = False
+    input: bool = True
+    failures: tuple[Failure, ...] = ()
+    prompt: str | None = None
+    handover: tuple[str, ...] = ()
+    hold_output: bool = False
+    duration: float | None = None
+    detach_keys: str = "ctrl-p,ctrl-q"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """How it ended. `status` is the tool's; `output_seen` says that the user has seen output of it.
+
+    `refuted` is the failure text that came; with `output_seen` it may have come at any time, in answer to a command of
+    the user's even. `left` says that the user left the tool or closed its output. A tool that was interrupted because
+    its time was up has done what it was asked: its status is 0 when it ended by that signal.
+    """
+
+    status: int
+    refuted: Failure | None = None
+    output_seen: bool = False
+    left: bool = False
+
+
+def invocations(request: Request, decision: Plan, option: Option) -> list[Invocation]:
+    """What is started in the place, one after the other, and how the answers are read."""
+    tool, mode = decision.tool, decision.mode
+    filling = Filling(option=option, tool=tool, mode=mode, pid=decision.facts.process.pid, args=request.args)
+    batch = bool(set(mode.batch_flags) & set(request.args))
+    tty = sys.stdin.isatty() and sys.stdout.isatty() and not batch
+    prompted = tty and mode.prompt is not None
+    first = Invocation(
+        argv=tool_argv(mode.interactive_command if prompted else mode.command, filling),
+        tool=tool.name,
+        tty=tty,
+        input=not (is_null(0) or (batch and sys.stdin.isatty())),
+        failures=tuple(replace(each, text=each.text.replace("{pid}", str(filling.pid))) for each in tool.failures),
+        prompt=mode.prompt if prompted else None,
+        handover=tuple(line.replace("{pid}", str(filling.pid)) for line in mode.handover) if prompted else (),
+        hold_output=option.verdict is not Verdict.OPEN,
+        duration=request.duration or mode.duration,
+        detach_keys=request.detach_keys,
+    )
+    then = (tool_argv(words, filling) for words in mode.then)
+    return [first, *(Invocation(argv=argv, tool=tool.name) for argv in then)]
+
+
+def can_start_with(steps: Sequence[Invocation], option: Option, facts: Facts) -> bool:
+    """Whether the sidecar may start with the tool: there is one, without input, and what its lease needs for that."""
+    ours = facts.images.toolbox if facts.images.toolbox_binaries else None  # a toolbox that debugrun has built
+    alone = len(steps) == 1 and not steps[0].input
+    return alone and option.placement is Placement.SIDECAR and ours is not None and option.image == ours
+
+
+def is_null(fd: int) -> bool:
+    """Whether that is /dev/null: null(4)."""
+    return os.fstat(fd).st_rdev == os.makedev(1, 3)

@@ -1,0 +1,110 @@
+"""`debugrun doctor`: the engine and its host on one page, and what each tool would need here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from debugrun.attach.apply import LABEL_SESSION
+from debugrun.cli import selftest
+from debugrun.cli.completion import complete_containers
+from debugrun.cli.options import Json, MaxGrant, interruptible
+from debugrun.core.ask.request import Request, ceiling
+from debugrun.core.decide import doctor as deciding
+from debugrun.core.decide.doctor import Findings
+from debugrun.core.decide.plan import Plan
+from debugrun.core.grants import Ceiling
+from debugrun.core.say import recreated
+from debugrun.engine import engine as engines
+from debugrun.errors import EXIT_REFUSED
+from debugrun.observe import engine_host
+from debugrun.observe.target import look
+from debugrun.recreate import restore
+from debugrun.toolbox import catalog
+
+
+@interruptible
+def doctor(
+    *,
+    container: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[CONTAINER]",
+            help="of an engine elsewhere: look at its host through this one",
+            autocompletion=complete_containers,
+        ),
+    ] = None,
+    max_grant: MaxGrant = "seccomp",
+    as_json: Json = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", metavar="FILE", help="try gdb, strace and perf on two targets of our own, for a bug report"
+        ),
+    ] = None,
+) -> None:
+    """Show the engine and its host on one page, and what each tool would need here.
+
+    Exit status: 0 when every tool has a way within --max-grant, for each kind of target; else 126. With --report 0 when
+    all that was tried became what was predicted, else 1.
+    """
+    if report is not None:
+        raise typer.Exit(selftest.run(report, ceiling(max_grant, None), catalog.user_directory()))
+    raise typer.Exit(show(container, ceiling(max_grant, None), catalog.user_directory(), as_json=as_json))
+
+
+def show(container: str | None, limit: Ceiling, folder: Path, *, as_json: bool) -> int:
+    """Print the page. 0 when every tool has a way within the ceiling, else 126."""
+    with engines.connect() as connection:
+        found = examine(connection, container)
+    rows = deciding.matrix(found, (catalog.load(name, folder) for name in catalog.names(folder)), limit)
+    if as_json:
+        print(deciding.as_json(found, rows))
+    else:
+        _page(found, rows)
+    return 0 if deciding.everything_works(rows) else EXIT_REFUSED
+
+
+def examine(connection: engines.Engine, container: str | None = None) -> Findings:
+    """What is found, and what of ours is there.
+
+    For the settings of another machine `container` names one of its containers to look through (by a scout).
+    """
+    found = engine_host.examine(connection)
+    if container is not None and not found.engine.local:
+        seen = look(connection, Request(tool="", container=container), None)
+        found = replace(found, engine=seen.engine, host=seen.host)
+    scenes = restore.scenes(connection)
+    still = tuple(recreated.line(scene, time.time()) for scene in scenes)
+    return replace(found, leftovers=_leftovers(connection), recreated=still)
+
+
+def _leftovers(connection: engines.Engine) -> tuple[str, ...]:
+    """Names of containers that sessions made: live ones, and what a crash left."""
+    rows = connection.list_containers(everything=True, labels=[LABEL_SESSION])
+    names = (row.get("Names") for row in rows)
+    return tuple(sorted(str(each[0]).removeprefix("/") for each in names if isinstance(each, list) and each))
+
+
+def _page(found: Findings, rows: Mapping[str, Mapping[str, Plan]]) -> None:
+    from rich import box  # noqa: PLC0415 - 60 ms that --json need not pay
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    console = Console(markup=False, highlight=False)
+    page = Table("", "what", "is", "read in", box=box.SIMPLE_HEAD)
+    for each in deciding.checks(found):
+        page.add_row({"ok": "ok", "note": "!", "unknown": "?"}[each.state], each.name, each.value, each.source)
+    console.print(page)
+    title = "what each tool takes beyond what the target has"
+    needs = Table("tool", *deciding.targets(found), title=title, box=box.SIMPLE_HEAD)
+    for name, row in rows.items():
+        apart = any(not decision.tool.toolbox for decision in row.values())
+        needs.add_row(f"{name} *" if apart else name, *(deciding.cell(decision) for decision in row.values()))
+    needs.caption = "* not in the toolbox: takes an image that holds it, --image"
+    console.print(needs)

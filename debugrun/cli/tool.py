@@ -1,0 +1,80 @@
+"""A tool on a process: `debugrun gdb web 7`, the command of every tool."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from debugrun import session
+from debugrun.cli.options import (
+    Comm,
+    Container,
+    DetachKeys,
+    HostPid,
+    Image,
+    MaxGrant,
+    ModeName,
+    Pid,
+    ToolFile,
+    Via,
+    interruptible,
+)
+from debugrun.core.ask.request import Recreation, Request, ceiling
+from debugrun.core.grants import Placement
+from debugrun.recreate import flow
+from debugrun.recreate import restart_under as under
+from debugrun.toolbox import catalog
+
+Duration = Annotated[int | None, typer.Option("--duration", metavar="SECONDS", help="interrupt the tool after that")]
+MayKill = Annotated[
+    bool, typer.Option("--may-kill", help="the process may die: for tools known to kill some (ltrace, of threads)")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="with --via recreate: ask nobody")]
+AutoRestore = Annotated[bool, typer.Option("--auto-restore", help="with --via recreate: undo it when the tool ends")]
+RestartUnder = Annotated[bool, typer.Option("--restart-under", help="with --via recreate: start it under the tool")]
+ForceCompose = Annotated[bool, typer.Option("--force-compose", help="with --via recreate: also what Compose manages")]
+
+
+@interruptible
+def run_tool(  # noqa: PLR0913 - each is an option of the command line
+    *,
+    ctx: typer.Context,
+    container: Container,
+    pid: Pid = None,
+    host_pid: HostPid = None,
+    name: Comm = None,
+    mode: ModeName = None,
+    max_grant: MaxGrant = "seccomp",
+    via: Via = None,
+    image: Image = None,
+    duration: Duration = None,
+    detach_keys: DetachKeys = "ctrl-p,ctrl-q",
+    may_kill: MayKill = False,
+    tool_file: ToolFile = None,
+    yes: Yes = False,
+    auto_restore: AutoRestore = False,
+    force_compose: ForceCompose = False,
+    restart_under: RestartUnder = False,
+) -> None:
+    """Run a tool on a process; shared by the commands of all tools."""
+    request = Request(
+        tool=str(ctx.info_name),
+        container=container,
+        mode=mode,
+        pid=pid,
+        host_pid=host_pid,
+        comm=name,
+        args=ctx.obj or (),
+        ceiling=ceiling(max_grant, via, recreate=True),
+        image=image,
+        duration=duration,
+        detach_keys=detach_keys,
+        may_kill=may_kill,
+        tool_file=tool_file,
+        recreation=Recreation(restart_under, yes, auto_restore, force_compose),
+    )
+    by = session.run
+    if request.ceiling.via is Placement.RECREATE:
+        by = under.run if request.recreation.restart_under else flow.run
+    raise typer.Exit(by(request, catalog.user_directory()))

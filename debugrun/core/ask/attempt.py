@@ -1,0 +1,38 @@
+"""What somebody typed or would type, word for word: a placement with its flags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from debugrun.core.grants import Placement
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt:
+    """One `docker run` or `docker exec` as typed; defaults are Docker's own.
+
+    `user` is NAME|UID[:GROUP|GID], None: the image's or the container's. `seccomp` is "default", "unconfined" or
+    "custom"; then `profile` is the profile's JSON text, and `profile_file` the path that was typed. `selinux` is
+    "disable" or None. `pid_mode` and
+    `network` are as typed: "" for a namespace of its own, "host", "container:NAME". `mounts` are paths of the host,
+    seen at the same place. `argv` is the tool's command line where it is known.
+    """
+
+    placement: Placement
+    user: str | None = None
+    image: str | None = None
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    seccomp: str = "default"
+    profile: str | None = None
+    profile_file: str | None = None
+    apparmor: str | None = None
+    selinux: str | None = None
+    no_new_privileges: bool = False
+    privileged: bool = False
+    pid_mode: str = ""
+    network: str = ""
+    userns: str = ""
+    runtime: str = ""
+    mounts: tuple[str, ...] = ()
+    argv: tuple[str, ...] = ()

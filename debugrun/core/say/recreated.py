@@ -1,0 +1,58 @@
+"""What is recreated: with what, since when, and what ends that."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Sequence
+
+from debugrun.core.rebuild.transaction import Scene
+
+SCHEMA = 1
+
+
+def state(scene: Scene) -> str:
+    """recreated, interrupted (neither was finished), kept (the original is gone)."""
+    if scene.original is None:
+        return "kept"
+    return "recreated" if scene.complete else "interrupted"
+
+
+def as_text(scenes: Sequence[Scene], now: float) -> str:
+    """A line for each."""
+    return "\n".join(line(each, now) for each in scenes) or "nothing is recreated"
+
+
+def line(scene: Scene, now: float) -> str:
+    """What a container still runs with, since when, and what ends that; `now` in seconds since the epoch."""
+    record = scene.record
+    since = f"for {record.tool} {_age(now - record.since)} ago"
+    return {
+        "recreated": f"{record.name} runs with {record.grant}, recreated {since}: `debugrun restore {record.name}`",
+        "interrupted": f"{record.name} was being recreated {since}, not to the end: `debugrun restore {record.name}`",
+        "kept": f"{record.name} runs with {record.grant}, recreated {since}; its original was removed",
+    }[state(scene)]
+
+
+def _age(seconds: float) -> str:
+    for size, word in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {word}"
+    return f"{seconds:.0f} s"
+
+
+def as_json(scenes: Sequence[Scene]) -> str:
+    """The list as one JSON object."""
+    rows = [
+        {
+            "name": each.record.name,
+            "state": state(each),
+            "original": each.record.original,
+            "container": each.current.id if each.current else None,
+            "tool": each.record.tool,
+            "grant": each.record.grant,
+            "since": dt.datetime.fromtimestamp(each.record.since, tz=dt.UTC).isoformat(timespec="seconds"),
+        }
+        for each in scenes
+    ]
+    return json.dumps({"schema": SCHEMA, "recreated": rows}, indent=2)

@@ -1,0 +1,43 @@
+"""The target that a request names, observed; a person says which process is meant where that is not clear."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from debugrun.core.ask.request import TOOLBOX, Request
+from debugrun.core.ask.selection import Row, Wanted
+from debugrun.core.know.facts import Facts
+from debugrun.core.know.tool_file import Tool
+from debugrun.engine import engine
+from debugrun.errors import EngineError
+from debugrun.observe import observe
+
+
+def look(connection: engine.Engine, request: Request, tool: Tool | None) -> Facts:
+    """Observe the target, and ask which process is meant when that is not clear and a person is there to say."""
+    wanted = Wanted(pid=request.pid, host_pid=request.host_pid, comm=request.comm)
+    binaries = (tool.binary,) if tool else ()
+    image = request.image or TOOLBOX
+    try:
+        facts = observe.observe(connection, request.container, wanted, binaries=binaries, toolbox_ref=image)
+    except observe.AmbiguousError as error:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise
+        wanted = Wanted(pid=pick(error.rows))
+        facts = observe.observe(connection, request.container, wanted, binaries=binaries, toolbox_ref=image)
+    if request.image and facts.images.toolbox is None:
+        raise EngineError("no-image", f"the engine has no image {request.image}", f"docker pull {request.image}")
+    return facts
+
+
+def pick(rows: Sequence[Row]) -> int:
+    """Let a person choose a process; its PID."""
+    import typer  # noqa: PLC0415 - loaded already unless the command line was a plain one
+
+    for number, row in enumerate(rows, start=1):
+        print(f"  {number}) {row.line()}", file=sys.stderr)
+    while True:
+        number = int(typer.prompt("which process", type=int, err=True))
+        if 1 <= number <= len(rows):
+            return rows[number - 1].pid
