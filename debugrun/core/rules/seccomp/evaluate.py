@@ -11,6 +11,7 @@ from debugrun.core.rules.seccomp.model import (
     ACTIONS,
     ENOSYS,
     EPERM,
+    KILL_PROCESS,
     SEVERITY,
     ArgMatch,
     Filter,
@@ -139,12 +140,24 @@ def _by_call(resolved: Resolved) -> dict[str, tuple[tuple[int, Rule], ...]]:
 
 
 def rules_of(resolved: Resolved, profile: Profile, call: str, runtime: Runtime = _CURRENT) -> list[tuple[int, Rule]]:
-    """The rules of a call that reach the filter: runc leaves out those that repeat the default action."""
+    """The rules of a call that reach the filter: runc and libseccomp leave out those that repeat the default action.
+
+    Killing a thread and killing its process are two actions there, though a call dies of either.
+    """
     known = calls().get(call)
     if known is None or known.libseccomp > runtime.libseccomp:
         return []
-    default = default_verdict(profile, runtime)
-    return [(at, rule) for at, rule in _by_call(resolved).get(call, ()) if verdict(rule) != default]
+    default = _filter_value(profile.default_action, default_verdict(profile, runtime))
+    return [(at, rule) for at, rule in _by_call(resolved).get(call, ()) if filter_value(rule) != default]
+
+
+def filter_value(rule: Rule) -> tuple[str, int | None]:
+    """What the filter returns for a rule, finer than its verdict: two rules with one condition must agree in it."""
+    return _filter_value(rule.action, verdict(rule))
+
+
+def _filter_value(action: str, judged: tuple[str, int | None]) -> tuple[str, int | None]:
+    return ("kill process", None) if action == KILL_PROCESS else judged
 
 
 def verdict(rule: Rule) -> tuple[str, int | None]:
@@ -171,7 +184,9 @@ def _decide(
     among rules with conditions the order does not count, and where several with different actions match, the shape of
     the compiled tree decides: that is reported as not certain, like an open argument.
     """
-    outcomes = [(rule, Outcome(*verdict(rule), _label(position, rule))) for position, rule in rules]
+    outcomes = [
+        (part, Outcome(*verdict(rule), _label(position, rule))) for position, rule in rules for part in _parts(rule)
+    ]
     for rule, outcome in outcomes:
         if all(_is_void(match, abi) for match in rule.args):
             return outcome
@@ -184,6 +199,11 @@ def _decide(
         return _worst(refused)
     possible = [outcome for holds, outcome in held if holds is not False]
     return _worst(possible if any(holds is True for holds, _ in held) else [*possible, default])
+
+
+def _parts(rule: Rule) -> list[Rule]:
+    """Two comparisons of one argument are alternatives, each a rule of its own (runc libcontainer/seccomp)."""
+    return [replace(rule, args=(match,)) for match in rule.args] if _alternatives(rule) else [rule]
 
 
 def compiles_exactly(rules: list[Rule]) -> bool:
@@ -221,16 +241,11 @@ def _label(position: int, rule: Rule) -> str:
 
 
 def _matches(rule: Rule, args: tuple[int | None, ...], abi: Arch) -> bool | None:
-    """Whether a rule's comparisons hold, None when an open argument decides.
-
-    Two comparisons of one argument are alternatives, each a rule of its own (runc libcontainer/seccomp, matchCall);
-    else all must hold.
-    """
+    """Whether all of a rule's comparisons hold, None when an open argument decides."""
     results = [_compare(match, args[match.index] if match.index < len(args) else None, abi) for match in rule.args]
-    decisive = _alternatives(rule)
-    if decisive in results:
-        return decisive
-    return None if None in results else not decisive
+    if False in results:
+        return False
+    return None if None in results else True
 
 
 def _alternatives(rule: Rule) -> bool:

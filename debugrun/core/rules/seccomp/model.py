@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 ALLOW = "SCMP_ACT_ALLOW"
 ERRNO = "SCMP_ACT_ERRNO"
 NOTIFY = "SCMP_ACT_NOTIFY"
+KILL_PROCESS = "SCMP_ACT_KILL_PROCESS"
 
 #: Actions of the OCI runtime specification (config-linux.md, "seccomp") and the verdict each one is.
 #: SCMP_ACT_KILL is the old name of SCMP_ACT_KILL_THREAD (seccomp_init(3)).
 ACTIONS: dict[str, str] = {
     "SCMP_ACT_KILL": "kill",
     "SCMP_ACT_KILL_THREAD": "kill",
-    "SCMP_ACT_KILL_PROCESS": "kill",
+    KILL_PROCESS: "kill",
     "SCMP_ACT_TRAP": "trap",
     ERRNO: "errno",
     NOTIFY: "notify",

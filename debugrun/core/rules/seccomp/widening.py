@@ -10,6 +10,7 @@ from debugrun.core.rules.seccomp.evaluate import (
     Resolved,
     compiles_exactly,
     default_verdict,
+    filter_value,
     newest_number,
     resolve,
     rules_of,
@@ -132,7 +133,7 @@ def _check_narrow(profile: Profile, call: str, resolved: Resolved, runtime: Runt
     for _, rule in rules_of(resolved, profile, call, runtime):
         for (mask, value), *others in region_of(rule) if rule.args or not first else ():
             narrow = ((mask & first, value & first), *((mask & _LOW, value & _LOW) for mask, value in others))
-            if seen.setdefault(narrow, verdict(rule)) != verdict(rule):
+            if seen.setdefault(narrow, filter_value(rule)) != filter_value(rule):
                 problem = f"refuses {call} with conditions that cannot be taken apart for its 32-bit architectures"
                 raise ProfileError("syscalls", problem)
 
