@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 from pathlib import Path
 from typing import Annotated
 
@@ -56,6 +57,7 @@ VERBS = {
     "toolbox": "The image that holds the tools, made of Debian packages, with or without a registry.",
     "gc": "Remove what a crash left behind, gently: tools are told to detach before their container goes.",
     "ps": "Show what each process waits for, the most suspicious first; how containers that do not run have ended.",
+    "import": "Say what the debug grants in a manifest open, and print the narrowest instead as a diff.",
     "export": "Write the grant that a tool needs for Compose, Kubernetes, Marathon, Nomad and others.",
     "run": "Start a program of an image under a tool, from its first instruction; options as docker run has them.",
     "restore": "Put the original of a recreated container back; without a name list what is recreated, with what.",
@@ -85,7 +87,8 @@ def application(argv: list[str], *, completing: bool = False) -> typer.Typer:
         for name, line in VERBS.items():
             app.command(name, help=line)(_listed)
     elif word in VERBS:
-        function = getattr(importlib.import_module(f"debugrun.cli.{word}"), word)
+        name = f"{word}_" if keyword.iskeyword(word) else word
+        function = getattr(importlib.import_module(f"debugrun.cli.{name}"), name)
         app.command(word, epilog=EPILOG if word in {"export", "ps", "run"} else None)(function)
     else:
         summary = _known(word, folder, _tool_file(argv))
