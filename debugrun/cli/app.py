@@ -58,6 +58,8 @@ VERBS = {
     "gc": "Remove what a crash left behind, gently: tools are told to detach before their container goes.",
     "ps": "Show what each process waits for, the most suspicious first; how containers that do not run have ended.",
     "import": "Say what the debug grants in a manifest open, and print the narrowest instead as a diff.",
+    "stacks": "Show the stacks of all threads, equal ones once; each process stands still for a moment only.",
+    "bt": "Show the stacks of one process, with arguments and locals.",
     "export": "Write the grant that a tool needs for Compose, Kubernetes, Marathon, Nomad and others.",
     "run": "Start a program of an image under a tool, from its first instruction; options as docker run has them.",
     "restore": "Put the original of a recreated container back; without a name list what is recreated, with what.",

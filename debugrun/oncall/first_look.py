@@ -88,7 +88,7 @@ def command(process: Process) -> str:
 
 def show(found: Look) -> None:
     """Print the page."""
-    console = _console()
+    out = console()
     words = Words(census=found.census, hosts=found.chosen.hosts)
     trees = {
         each.id: rows([p for p in found.census.processes if p.container == each.id], words)
@@ -97,19 +97,20 @@ def show(found: Look) -> None:
     weight = {name: max((row.suspicion.score for row in tree), default=0) for name, tree in trees.items()}
     order = sorted(found.chosen.containers, key=lambda each: (each.running, -weight[each.id], each.name))
     for each in order:
-        console.print(Text(heading(each, found.use.get(each.id, Use()), time.time())), soft_wrap=False)
+        out.print(Text(heading(each, found.use.get(each.id, Use()), time.time())), soft_wrap=False)
         if each.name in found.unseen:
-            console.print(Text(f"  its processes cannot be seen: {found.unseen[each.name]}"))
+            out.print(Text(f"  its processes cannot be seen: {found.unseen[each.name]}"))
         if trees[each.id]:
-            console.print(_table(trees[each.id], words, console.width))
+            out.print(_table(trees[each.id], words, out.width))
         for line in masked(found.logs.get(each.id, "")).splitlines():
-            console.print(Text(f"  | {printable(line)}"), no_wrap=True, overflow="ellipsis")
+            out.print(Text(f"  | {printable(line)}"), no_wrap=True, overflow="ellipsis")
         if not each.running and (help_ := containers.helps(each)):
-            console.print(Text(f"  try: {help_}"), soft_wrap=True)
-    _leads(console, found, trees)
+            out.print(Text(f"  try: {help_}"), soft_wrap=True)
+    _leads(out, found, trees)
 
 
-def _console() -> Console:
+def console() -> Console:
+    """Where pages go: as wide as the terminal, or as COLUMNS says, or wide."""
     if sys.stdout.isatty():
         return Console(highlight=False)
     columns = os.environ.get("COLUMNS", "")
@@ -186,14 +187,14 @@ def leads(found: Look, trees: dict[str, list[Row]]) -> list[tuple[Container, Row
     return sorted(every, key=lambda lead: -lead[1].suspicion.score)[:LEADS]
 
 
-def _leads(console: Console, found: Look, trees: dict[str, list[Row]]) -> None:
+def _leads(out: Console, found: Look, trees: dict[str, list[Row]]) -> None:
     named = leads(found, trees)
     if not named:
         return
-    console.print(Text("\nlook first at:", style="bold"))
+    out.print(Text("\nlook first at:", style="bold"))
     for each, row in named:
-        console.print(Text(f"  {each.name} PID {row.process.pid}: {row.suspicion.reason}"))
-        console.print(Text(f"      debugrun stacks {each.name} {row.process.pid}", style="cyan"), soft_wrap=True)
+        out.print(Text(f"  {each.name} PID {row.process.pid}: {row.suspicion.reason}"))
+        out.print(Text(f"      debugrun stacks {each.name} {row.process.pid}", style="cyan"), soft_wrap=True)
 
 
 def size(count: int) -> str:

@@ -6,7 +6,11 @@ of the wrong file. The reasons stand with the code that runs beside the tool: da
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from debugrun.core import package_data
+
+FUTURE = "from __future__ import annotations\n"  # may stand at the start of a text only
 
 
 def gdb_arguments(pid: int, *, prelude: bool = True) -> tuple[str, ...]:
@@ -34,6 +38,19 @@ def gdb_arguments(pid: int, *, prelude: bool = True) -> tuple[str, ...]:
     # In place the target's file system is gdb's own, and Python would leave its byte code there.
     early = ("-eiex", "set python dont-write-bytecode on")
     return ("-nx", *early, *(word for setting in settings for word in ("-iex", setting)))
+
+
+def stacks_arguments(
+    pids: Sequence[int], *, together: bool = False, variables: bool = False, py_spy: str = "py-spy"
+) -> tuple[str, ...]:
+    """Arguments of gdb that make it print the stacks of `pids` as JSON: data/gdb/stacks.py. It attaches to none.
+
+    `together`: all stand still at one instant; `variables`: with arguments and locals; `py_spy` is a path or a name.
+    """
+    question = {"pids": list(pids), "together": together, "variables": variables, "py-spy": py_spy}
+    source = f"{_text('gdb/prelude.py')}\n{_text('gdb/stacks.py').replace(FUTURE, '')}\nstacks({question!r})\n"
+    settings = gdb_arguments(pids[0], prelude=False)
+    return (*settings, "-batch-silent", "-ex", f"python exec({source!r}, {{'__name__': 'debugrun'}})")
 
 
 def perf_arguments(pid: int) -> tuple[str, ...]:

@@ -18,7 +18,9 @@ from debugrun.errors import ToolError
 
 SCHEMA = 1
 
-PLACEHOLDERS = frozenset({"{pid}", "{args}", "{gdb-symbols}", "{perf-symbols}", "{lldb-attach}", "{delve-attach}"})
+PLACEHOLDERS = frozenset(
+    ("{pid}", "{args}", "{gdb-symbols}", "{gdb-stacks}", "{perf-symbols}", "{lldb-attach}", "{delve-attach}")
+)
 LAUNCH_PLACEHOLDERS = frozenset({"{program}", "{args}", "{aslr}", "{environment}", "{scratch}"})
 MOUNTS = ("/sys/kernel/tracing",)  # of the engine's host, into the sidecar, at the same path, read-only
 STOP_SIGNALS = ("HUP", "INT", "QUIT", "TERM")

@@ -40,6 +40,8 @@ def tool_argv(words: tuple[str, ...], filling: Filling) -> tuple[str, ...]:
             argv.extend(filling.args or option.tool_args or filling.mode.default_args)
         elif word == "{gdb-symbols}":
             argv.extend(symbols.gdb_arguments(pid, prelude=filling.prelude))
+        elif word == "{gdb-stacks}":
+            argv.extend(symbols.stacks_arguments([pid]) if filling.prelude else ("-batch", "-ex", "..."))
         elif word == "{perf-symbols}":
             argv.extend(symbols.perf_arguments(pid))
         elif word in PLAINLY and not filling.prelude:

@@ -135,3 +135,6 @@ def test_the_first_page_of_a_hanging_project_names_the_chain_and_its_cause(
         first = page[page.index("look first at:") :].splitlines()[1]
         assert "holds a transaction open" in first, page
         assert "hunter2" not in page
+        stacks = debugrun("stacks", "--project", project.name, status=0, timeout=300).stdout
+        for function in ("settle_the_account (", "application (web.py:", "PostmasterMain"):
+            assert function in stacks, stacks

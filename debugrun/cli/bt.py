@@ -1,0 +1,29 @@
+"""`debugrun bt`: the stacks of one process, with what they hold."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from debugrun.cli.options import Container, Json, MaxGrant, interruptible
+from debugrun.core.ask.request import ceiling
+from debugrun.oncall import stacks as flow
+from debugrun.toolbox import catalog
+
+OnePid = Annotated[int, typer.Argument(metavar="[PID]", help="in the container; without: PID 1", show_default=False)]
+
+
+@interruptible
+def bt(*, container: Container, pid: OnePid = 1, max_grant: MaxGrant = "seccomp", as_json: Json = False) -> None:
+    r"""Show the stacks of one process with arguments and locals, every frame: `debugrun stacks` in depth.
+
+    The process stands still only while its registers and stacks are copied. What lies elsewhere in its memory is not in
+    the copy: then a value says that it cannot be accessed.
+
+    \b
+    debugrun bt web 7
+    """
+    limit = ceiling(max_grant, "sidecar")
+    wish = flow.Wish(refs=(container,), pids=(pid,), variables=True, full=True, as_json=as_json, ceiling=limit)
+    raise typer.Exit(flow.run(wish, catalog.user_directory()))
