@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from debugrun.engine import contexts, engine
+from debugrun.engine import contexts
 from debugrun.errors import DebugrunError
 from debugrun.toolbox import catalog
 
@@ -24,6 +24,8 @@ def complete_contexts(incomplete: str) -> list[str]:
 
 def _running() -> list[str]:
     """Names of running containers; none when the engine does not answer (a shell is completing)."""
+    from debugrun.engine import engine  # noqa: PLC0415 - 25 ms that --help need not pay
+
     try:
         with engine.connect(timeout=2) as connection:
             return list(connection.container_names())

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from debugrun import session
 from debugrun.cli.options import (
     Comm,
     Container,
@@ -20,10 +19,6 @@ from debugrun.cli.options import (
     Via,
     interruptible,
 )
-from debugrun.core.ask.request import Recreation, Request, ceiling
-from debugrun.core.grants import Placement
-from debugrun.recreate import flow
-from debugrun.recreate import restart_under as under
 from debugrun.toolbox import catalog
 
 Duration = Annotated[int | None, typer.Option("--duration", metavar="SECONDS", help="interrupt the tool after that")]
@@ -58,6 +53,11 @@ def run_tool(  # noqa: PLR0913 - each is an option of the command line
     restart_under: RestartUnder = False,
 ) -> None:
     """Run a tool on a process; shared by the commands of all tools."""
+    # Here, and not above: the flow takes 100 ms, which `debugrun gdb --help` and a shell that completes need not pay.
+    from debugrun import session  # noqa: PLC0415
+    from debugrun.core.ask.request import Recreation, Request, ceiling  # noqa: PLC0415
+    from debugrun.core.grants import Placement  # noqa: PLC0415
+
     request = Request(
         tool=str(ctx.info_name),
         container=container,
@@ -76,5 +76,8 @@ def run_tool(  # noqa: PLR0913 - each is an option of the command line
     )
     by = session.run
     if request.ceiling.via is Placement.RECREATE:
+        from debugrun.recreate import flow  # noqa: PLC0415
+        from debugrun.recreate import restart_under as under  # noqa: PLC0415
+
         by = under.run if request.recreation.restart_under else flow.run
     raise typer.Exit(by(request, catalog.user_directory()))

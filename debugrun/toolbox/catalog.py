@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from platformdirs import user_config_path
 
-from debugrun.core.ask.request import Request
-from debugrun.core.know.tool_file import NAME, Mode, Tool, parse
 from debugrun.errors import ToolError
+
+if TYPE_CHECKING:
+    from debugrun.core.ask.request import Request
+    from debugrun.core.know.tool_file import Mode, Tool
 
 _SHIPPED = Path(__file__).parents[1] / "data" / "tools"
 
@@ -52,17 +55,20 @@ def load(name: str, own: Path | None = None) -> Tool:
     """The tool of that name. Raises ToolError: `no-such-tool` with near names, or `bad-tool-file`."""
     import difflib  # noqa: PLC0415 - only on the way to an error, and costs 3 ms
 
-    for folder in directories(own):
+    known = names(own)
+    for folder in directories(own) if name in known else ():
         path = folder / f"{name}.toml"
-        if NAME.fullmatch(name) and path.is_file():
+        if path.is_file():
             return load_file(path)
-    near = difflib.get_close_matches(name, names(own), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? `debugrun tools` lists all" if near else "`debugrun tools` lists them"
     raise ToolError("no-such-tool", f"no data file for tool {name!r}", hint)
 
 
 def load_file(path: Path) -> Tool:
     """The tool of one file. Raises ToolError: unreadable, or `bad-tool-file`."""
+    from debugrun.core.know.tool_file import parse  # noqa: PLC0415 - 20 ms that --help and completion need not pay
+
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
