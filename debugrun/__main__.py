@@ -80,7 +80,8 @@ def _run(argv: list[str]) -> int:
                 return EXIT_INTERRUPT
     from debugrun.cli import app as cli  # noqa: PLC0415 - a plain line does without
 
-    app = cli.application(contexts.take(typed.split()[1:]) if typed else words, completing=bool(typed))
+    words = cli.meant(words, folder)
+    app = cli.application(contexts.take(typed.split()[1:]) if typed else words, tool_args, completing=bool(typed))
     app(args=words, obj=tool_args, prog_name="debugrun")
     return 0
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import keyword
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from debugrun import __version__
+from debugrun.cli import first_words
 from debugrun.cli.completion import complete_contexts
 from debugrun.cli.options import EPILOG
 from debugrun.toolbox import catalog
@@ -33,7 +35,7 @@ def _version(value: bool) -> None:  # noqa: FBT001 - the shape of a Typer callba
 def _root(
     *,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and exit")
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="print the version and exit")
     ] = False,
     context: Annotated[
         str | None,
@@ -67,17 +69,33 @@ VERBS = {
     "profile": "Print the seccomp profile that a tool needs: the one in force plus the blocked calls, nothing else.",
     "judge": "Say whether exactly this would work: options as docker run has them, or a docker line after --.",
     "syscalls": "The system calls that the default seccomp profile blocks: why, and what this engine does with each.",
+    "help": "Show a longer text, such as `debugrun help engines`; `debugrun help` lists them.",
     "doctor": "The engine and its host on one page, and what each tool would need here.",
 }
 
 
-def application(argv: list[str], *, completing: bool = False) -> typer.Typer:
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+def meant(words: list[str], folder: Path) -> list[str]:
+    """The words with what other programs call help and version put into ours."""
+    return first_words.meant(words, {*VERBS, *catalog.names(folder)})
+
+
+def application(argv: list[str], tool_args: Sequence[str] = (), *, completing: bool = False) -> typer.Typer:
     """The application for this command line.
 
     A known tool as first word gets its own command only: its file is the only one read; so does a verb. Without one,
-    for help, all are listed. Raises ToolError: a first word that is neither a tool nor a verb, or a bad file.
+    for help, all are listed. `tool_args` are the words behind `--`. Raises ToolError: a first word that is neither a
+    tool nor a verb, or a bad file; UsageError: an option of the tool's own before `--`.
     """
-    app = typer.Typer(name="debugrun", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app = typer.Typer(
+        name="debugrun",
+        no_args_is_help=True,
+        context_settings=HELP,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
     app.callback(help=EXAMPLES, epilog=EPILOG)(_root)
     word = next((each for each in argv if not each.startswith("-")), None)
     folder = catalog.user_directory()
@@ -93,10 +111,12 @@ def application(argv: list[str], *, completing: bool = False) -> typer.Typer:
         function = getattr(importlib.import_module(f"debugrun.cli.{name}"), name)
         app.command(word, epilog=EPILOG if word in {"export", "ps", "run"} else None)(function)
     else:
-        summary = _known(word, folder, _tool_file(argv))
+        summary = _known(word, folder, _tool_file(argv), completing=completing)
         from debugrun.cli import tool  # noqa: PLC0415 - imports the engine's client
 
         app.command(word, help=summary, epilog=EPILOG)(tool.run_tool)
+        if not completing and any(each.startswith("-") for each in argv):
+            first_words.check(argv[argv.index(word) :], tool_args, _options(app, word))
     return app
 
 
@@ -104,8 +124,20 @@ def _listed() -> None:
     """Stand in for a command where only its name and help are shown: building options costs 3 ms a command."""
 
 
-def _known(name: str, folder: Path, custom: Path | None) -> str:
+def _options(app: typer.Typer, name: str) -> first_words.Options:
+    """The options of one command."""
+    group = typer.main.get_command(app)
+    command = getattr(group, "commands", {name: group})[name]
+    named = [each for each in command.params if each.param_type_name == "option"]
+    values = {name: not getattr(each, "is_flag", False) for each in named for name in each.opts}
+    return first_words.Options(takes_value={**values, "-h": False, "--help": False})
+
+
+def _known(name: str, folder: Path, custom: Path | None, *, completing: bool) -> str:
     """The summary of a tool whose file is right. Raises ToolError."""
+    mine = custom is not None and custom.stem == name
+    if not mine and not completing and name not in (known := catalog.names(folder)):
+        raise first_words.unknown(name, {*VERBS, *known})
     return (catalog.load_file(custom) if custom and custom.stem == name else catalog.load(name, folder)).summary
 
 

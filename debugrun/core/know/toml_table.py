@@ -19,7 +19,7 @@ class Reader:
     def fail(self, key: str, why: str) -> ToolError:
         """The error to raise about a key."""
         place = f"{self.where}.{key}" if self.where else key
-        return ToolError("bad-tool-file", f"{self.origin}: {place}: {why}", "see README, 'A tool of your own'")
+        return ToolError("bad-tool-file", f"{self.origin}: {place}: {why}", "debugrun help tool-files")
 
     def take(self, key: str, kind: type, default: object = None, *, required: bool = False) -> object:
         """The value of a key, of that type. Raises ToolError."""
@@ -74,5 +74,5 @@ class Reader:
 def mapping(value: object, origin: str, where: str) -> Mapping[str, object]:
     """The value as a table. Raises ToolError."""
     if not isinstance(value, dict):
-        raise ToolError("bad-tool-file", f"{origin}: {where}: expected a table", "see README, 'A tool of your own'")
+        raise ToolError("bad-tool-file", f"{origin}: {where}: expected a table", "debugrun help tool-files")
     return value

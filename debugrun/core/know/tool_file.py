@@ -1,6 +1,6 @@
 """Tool data files: what a debug tool runs and what it needs. A tool is only data; this is its shape and checker.
 
-A file `NAME.toml` describes one tool; README's "A tool of your own" documents every key. `debugrun.toolbox.catalog`
+A file `NAME.toml` describes one tool; `debugrun help tool-files` documents every key. `debugrun.toolbox.catalog`
 finds and reads them.
 """
 
