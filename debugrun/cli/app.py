@@ -112,9 +112,8 @@ def application(argv: list[str], tool_args: Sequence[str] = (), *, completing: b
         app.command(word, epilog=EPILOG if word in {"export", "ps", "run"} else None)(function)
     else:
         summary = _known(word, folder, _tool_file(argv), completing=completing)
-        from debugrun.cli import tool  # noqa: PLC0415 - imports the engine's client
-
-        app.command(word, help=summary, epilog=EPILOG)(tool.run_tool)
+        function = importlib.import_module("debugrun.cli.tool").run_tool
+        app.command(word, help=summary, epilog=EPILOG)(function)
         if not completing and any(each.startswith("-") for each in argv):
             first_words.check(argv[argv.index(word) :], tool_args, _options(app, word))
     return app
