@@ -62,6 +62,7 @@ VERBS = {
     "import": "Say what the debug grants in a manifest open, and print the narrowest instead as a diff.",
     "stacks": "Show the stacks of all threads, equal ones once; each process stands still for a moment only.",
     "bt": "Show the stacks of one process, with arguments and locals.",
+    "flame": "Sample a process with perf, name its hottest functions, and write flame graphs.",
     "export": "Write the grant that a tool needs for Compose, Kubernetes, Marathon, Nomad and others.",
     "run": "Start a program of an image under a tool, from its first instruction; options as docker run has them.",
     "restore": "Put the original of a recreated container back; without a name list what is recreated, with what.",
@@ -99,6 +100,9 @@ def application(argv: list[str], tool_args: Sequence[str] = (), *, completing: b
     app.callback(help=EXAMPLES, epilog=EPILOG)(_root)
     word = next((each for each in argv if not each.startswith("-")), None)
     folder = catalog.user_directory()
+    if word == "perf" and _draws(argv):
+        app.command(word, epilog=EPILOG)(importlib.import_module("debugrun.cli.flame").flame)
+        return app
     if completing and word not in {*VERBS, *catalog.names(folder)}:
         word = None  # half a name
     if word is None:
@@ -117,6 +121,11 @@ def application(argv: list[str], tool_args: Sequence[str] = (), *, completing: b
         if not completing and any(each.startswith("-") for each in argv):
             first_words.check(argv[argv.index(word) :], tool_args, _options(app, word))
     return app
+
+
+def _draws(argv: list[str]) -> bool:
+    """Whether a line of perf's asks for files of ours: its own -o stands behind --."""
+    return any(word.startswith(("-o", "--output")) for word in argv)
 
 
 def _listed() -> None:
