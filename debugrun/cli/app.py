@@ -59,6 +59,8 @@ VERBS = {
     "toolbox": "The image that holds the tools, made of Debian packages, with or without a registry.",
     "gc": "Remove what a crash left behind, gently: tools are told to detach before their container goes.",
     "ps": "Show what each process waits for, the most suspicious first; how containers that do not run have ended.",
+    "audit": "List the running containers that hold more than debugging needs, and the narrowest instead.",
+    "minimize": "Find the smallest grant with which a `docker run` line still passes a check.",
     "import": "Say what the debug grants in a manifest open, and print the narrowest instead as a diff.",
     "stacks": "Show the stacks of all threads, equal ones once; each process stands still for a moment only.",
     "bt": "Show the stacks of one process, with arguments and locals.",
@@ -113,7 +115,7 @@ def application(argv: list[str], tool_args: Sequence[str] = (), *, completing: b
     elif word in VERBS:
         name = f"{word}_" if keyword.iskeyword(word) else word
         function = getattr(importlib.import_module(f"debugrun.cli.{name}"), name)
-        app.command(word, epilog=EPILOG if word in {"export", "ps", "run"} else None)(function)
+        app.command(word, epilog=EPILOG if word in {"export", "minimize", "ps", "run"} else None)(function)
     else:
         summary = _known(word, folder, _tool_file(argv), completing=completing)
         function = importlib.import_module("debugrun.cli.tool").run_tool

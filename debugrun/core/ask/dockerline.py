@@ -184,19 +184,30 @@ class _Options:
         return self.last(name) == "true"
 
 
+def walk(words: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """(the options as typed, a switch's value is "true", and what follows them). Raises UsageError as `parse`."""
+    found: list[tuple[str, str]] = []
+    return found, _walk(words, lambda name, value: found.append((name, value)))
+
+
 def _options(words: list[str]) -> tuple[_Options, list[str]]:
     """The options up to the first word that is none, and what follows it."""
-    found, left = _Options(), iter(words)
+    found = _Options()
+    return found, _walk(words, found.add)
+
+
+def _walk(words: list[str], add: Callable[[str, str], None]) -> list[str]:
+    left = iter(words)
     for word in left:
         if word == "--":
-            return found, list(left)
+            return list(left)
         if not word.startswith("-") or word == "-":
-            return found, [word, *left]
+            return [word, *left]
         if word.startswith("--"):
-            _long(word, left, found.add)
+            _long(word, left, add)
         else:
-            _short(word[1:], left, found.add)
-    return found, []
+            _short(word[1:], left, add)
+    return []
 
 
 def _long(word: str, left: Iterator[str], add: Callable[[str, str], None]) -> None:

@@ -26,12 +26,12 @@ class Part:
     """One thing that is granted: what it is, and the way to it from the container's mapping.
 
     `kind` is privileged, capability, drop, seccomp, apparmor, label, no-new-privileges, pid, network, mount, user or
-    call. `step` is how many steps of the way are the part's own: what is above them stays.
+    call. A part of a running container stands nowhere: its way is empty.
     """
 
     kind: str
     value: str
-    way: tuple[Step, ...]
+    way: tuple[Step, ...] = ()
 
     @property
     def node(self) -> Node:

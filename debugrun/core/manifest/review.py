@@ -57,6 +57,15 @@ class Review:
 Asked = tuple[Tool, Mode]
 
 
+def instead_of(found: Review) -> str:
+    """The narrowest instead in the words of `docker run`; "none of it" where nothing is needed."""
+    given = found.narrowest
+    words = [f"--cap-add {name}" for name in given.cap_add]
+    if found.profile is not None:
+        words.append(f"--security-opt seccomp={given.seccomp}")
+    return " ".join(words) or "none of it"
+
+
 @functools.cache
 def openings() -> dict[str, dict[str, str]]:
     """data/openings.toml: what each grant opens, and how much."""
