@@ -11,10 +11,11 @@ from pathlib import Path
 from debugrun.attach import apply, attach
 from debugrun.attach.invocation import invocations
 from debugrun.core.ask.request import Request
+from debugrun.core.decide import judge
 from debugrun.core.decide.plan import Plan
 from debugrun.core.decide.reduced import reduced
 from debugrun.core.decide.widen_profile import profile_json
-from debugrun.core.grants import Option
+from debugrun.core.grants import Option, Verdict
 from debugrun.engine.engine import Engine
 from debugrun.errors import EngineError
 
@@ -24,11 +25,20 @@ _SHOWN = 200  # characters of what a tool said
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proof:
-    """One run: `part` is what was taken away, "" where nothing was; `said` is the tool's word where it was refused."""
+    """One run: `part` is what was taken away, "" where nothing was; `said` is the tool's word where it was refused.
+
+    `ruled`: the run did not come to what the part is for, and a rule says that it is needed; `said` is its fact then.
+    """
 
     part: str
     works: bool
     said: str = ""
+    ruled: bool = False
+
+    @property
+    def needed(self) -> bool:
+        """Whether the grant would be too little without the part."""
+        return not self.works or self.ruled
 
 
 def prove(connection: Engine, request: Request, decision: Plan, option: Option) -> Iterator[Proof]:
@@ -40,7 +50,12 @@ def prove(connection: Engine, request: Request, decision: Plan, option: Option) 
     yield whole
     if whole.works:
         for part, less in reduced(option, decision.facts):
-            yield _run(connection, request, decision, less, part=part)
+            shown = _run(connection, request, decision, less, part=part)
+            verdict, gates, _ = judge.judge(less, decision.mode, decision.facts)
+            if shown.works and verdict is Verdict.CLOSED:
+                facts = "; ".join(gate.fact for gate in gates if gate.verdict is Verdict.CLOSED)
+                shown = replace(shown, ruled=True, said=facts)
+            yield shown
 
 
 def _run(connection: Engine, request: Request, decision: Plan, option: Option, *, part: str) -> Proof:

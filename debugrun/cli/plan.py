@@ -103,17 +103,18 @@ def show_proof(request: Request, folder: Path, *, as_json: bool) -> int:
         proofs = list(proving.prove(connection, request, decision, option))
     whole, rest = proofs[0], proofs[1:]
     if as_json:
-        rows = [{"without": each.part, "works": each.works, "said": each.said} for each in rest]
+        rows = [{"without": each.part, "works": each.works, "needed": each.needed, "said": each.said} for each in rest]
         print(json.dumps({"schema": 1, "works": whole.works, "parts": rows}, indent=2))
     else:
         _print_proof(whole, rest)
-    return EXIT_REFUSED if not whole.works else NOT_NEEDED if any(each.works for each in rest) else 0
+    return EXIT_REFUSED if not whole.works else NOT_NEEDED if not all(each.needed for each in rest) else 0
 
 
 def _print_proof(whole: proving.Proof, rest: Sequence[proving.Proof]) -> None:
     print("as planned: it works" if whole.works else f"as planned: it does not work: {printable(whole.said)}")
     for each in rest:
-        outcome = "it works as well: the part is NOT NEEDED" if each.works else printable(each.said)
+        outcome = printable(each.said) if each.needed else "it works as well: the part is NOT NEEDED"
+        outcome = f"this run does not show it, but the rule does: {outcome}" if each.ruled else outcome
         print(f"without {each.part}: {outcome}")
     if whole.works and not rest:
         print("nothing is granted beyond what the target has: there is nothing to take away")

@@ -63,14 +63,24 @@ def test_a_service_is_minimized_by_its_check(
     code = "import os, time; os.setgid(9); os.setuid(9); open('/tmp/up', 'w').close(); time.sleep(600)"
     line = ["docker", "run", "--network", "none", "--cap-drop", "ALL", "--cap-add", "SETUID", "--cap-add", "SETGID",
             "--cap-add", "SYS_PTRACE", IMAGE, "python3", "-c", code]  # fmt: skip
-    done = debugrun("minimize", "--json", "--check", "test -e /tmp/up", "--", *line, timeout=300, status=0)
+    done = debugrun(
+        "minimize",
+        "--json",
+        "--check",
+        "python3 -c 'import os; os.stat(\"/tmp/up\")'",
+        "--",
+        *line,
+        timeout=300,
+        status=0,
+    )
     assert set(json.loads(done.stdout)["needed"]) == {"cap:SETUID", "cap:SETGID", "root"}
     assert ours(engine) == []
 
 
 def test_what_does_not_pass_as_it_is_is_refused(engine: docker.APIClient, debugrun: Run) -> None:
-    words = f"docker run --network none {IMAGE} sh -c"
-    done = debugrun("minimize", "--", *shlex.split(words), "printf '\\033[31mno\\n' >&2; exit 3", status=126)
+    code = r"import sys; sys.stderr.write('\x1b[31mno\n'); sys.exit(3)"
+    done = debugrun("minimize", "--", "docker", "run", "--network", "none", IMAGE, "python3", "-c", code, status=126)
+    assert "[31mno" in done.stderr
     assert "the line does not pass as it is" in done.stderr
     assert "\x1b" not in done.stderr
     assert ours(engine) == []
@@ -82,7 +92,22 @@ def test_volumes_are_not_written_to_unsaid(debugrun: Run) -> None:
 
 
 def test_secrets_of_the_line_are_not_printed(engine: docker.APIClient, debugrun: Run) -> None:
-    line = ["docker", "run", "--network", "none", "--cap-drop", "ALL", "-u", "5", "-e", "TOKEN=s3cr3t", IMAGE, "true"]
+    line = [
+        "docker",
+        "run",
+        "--network",
+        "none",
+        "--cap-drop",
+        "ALL",
+        "-u",
+        "5",
+        "-e",
+        "TOKEN=s3cr3t",
+        IMAGE,
+        "python3",
+        "-c",
+        "",
+    ]
     done = debugrun("minimize", "--", *line, status=0)
     assert "s3cr3t" not in done.stdout + done.stderr
     assert ours(engine) == []
@@ -91,7 +116,7 @@ def test_secrets_of_the_line_are_not_printed(engine: docker.APIClient, debugrun:
 def test_an_interrupt_leaves_no_container(engine: docker.APIClient, targets: Mapping[str, str]) -> None:
     assert targets
     program = Path(sys.executable).with_name("debugrun")
-    line = ["docker", "run", "--network", "none", IMAGE, "sleep", "600"]
+    line = ["docker", "run", "--network", "none", IMAGE, "python3", "-c", "import time; time.sleep(600)"]
     with subprocess.Popen([program, "minimize", "--within", "500", "--", *line], stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 60
         while not ours(engine):
