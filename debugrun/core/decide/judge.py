@@ -121,16 +121,25 @@ def engine_default(name: str, version: str) -> seccomp.Profile | None:
 
 
 @functools.lru_cache(maxsize=8)
-def _parsed(profile: str) -> seccomp.Profile | None:
+def _parsed(profile: str, engine: str) -> seccomp.Profile | None:
     try:
-        return seccomp.parse_profile(profile)
+        return seccomp.parse_profile(profile, engine)
     except seccomp.ProfileError:
         return None
 
 
-def is_broken(profile: str) -> bool:
-    """Whether no engine would take this profile."""
-    return _parsed(profile) is None
+def refusal(profile: str, capabilities: frozenset[str], facts: Facts) -> str | None:
+    """Why the engine starts no container with these capabilities under this profile; None: it does, as far as known."""
+    try:
+        return seccomp.refusal(
+            seccomp.parse_profile(profile, facts.engine.name),
+            caps=capabilities,
+            arch=facts.engine.architecture,
+            kernel=kernel_version(facts),
+            runtime=runtime(facts),
+        )
+    except (seccomp.ProfileError, KeyError) as error:
+        return str(error) if isinstance(error, seccomp.ProfileError) else None
 
 
 def base_profile(option: Option, facts: Facts) -> tuple[str, seccomp.Profile | None]:
@@ -139,19 +148,19 @@ def base_profile(option: Option, facts: Facts) -> tuple[str, seccomp.Profile | N
         return "off", None
     if option.placement is Placement.HERE:
         # `exec --privileged` leaves the container's filter as it was (measured).
-        return _inherited(facts.container) or engine_profile(facts.engine)
+        return _inherited(facts.container, facts.engine.name) or engine_profile(facts.engine)
     if option.profile is not None and (not option.privileged or _filters_privileged(facts)):
-        return "the given profile", _parsed(option.profile)
+        return "the given profile", _parsed(option.profile, facts.engine.name)
     return ("off", None) if option.privileged else engine_profile(facts.engine)
 
 
-def _inherited(container: ContainerFacts) -> tuple[str, seccomp.Profile | None] | None:
+def _inherited(container: ContainerFacts, engine: str) -> tuple[str, seccomp.Profile | None] | None:
     """The filter that a container was created with, None where it is the engine's."""
     if container.seccomp == "unconfined":
         return "off", None
     text = container.seccomp_profile
     if container.seccomp == "custom" or text is not None:
-        return "the container's own profile", None if text is None else _parsed(text)
+        return "the container's own profile", None if text is None else _parsed(text, engine)
     return None
 
 
@@ -166,7 +175,7 @@ def engine_profile(engine: EngineFacts) -> tuple[str, seccomp.Profile | None]:
     default = f"the default profile of {engine.name} {engine.version}"
     name = f"the daemon's own profile {engine.seccomp}" if own else default
     if engine.seccomp_profile is not None:
-        return name, _parsed(engine.seccomp_profile)
+        return name, _parsed(engine.seccomp_profile, engine.name)
     return name, None if own else engine_default(engine.name, engine.version)
 
 

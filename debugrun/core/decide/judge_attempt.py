@@ -153,18 +153,21 @@ def _before(attempt: Attempt, tool: Tool, mode: Mode, facts: Facts) -> list[Gate
     if packets and mode.network == "target" and not _same_network(attempt.network, facts):
         fact = f"without --network container:{target} it sees the packets of a network of its own"
         gates.append(_gate(Verdict.CLOSED, fact, "docker run(1) --network; network_namespaces(7)"))
-    return [*gates, *_wrong_words(attempt, facts.engine)]
+    return [*gates, *_wrong_words(attempt, facts)]
 
 
-def _wrong_words(attempt: Attempt, engine: EngineFacts) -> Iterator[Gate]:
+def _wrong_words(attempt: Attempt, facts: Facts) -> Iterator[Gate]:
     """What the engine would not take, and what is not known of it."""
+    engine = facts.engine
     for word in sorted((set(attempt.cap_add) | set(attempt.cap_drop)) - {"ALL", *CAPABILITIES}):
         yield _gate(Verdict.CLOSED, f"there is no capability {word}", "capabilities(7)")
     if engine.name == "podman" and (both := _contradicted(attempt)):
         fact = f"Podman gives no container that adds {' and '.join(both)} and drops it too"
         yield _gate(Verdict.CLOSED, fact, "containers/common pkg/capabilities MergeCapabilities()")
-    if attempt.profile is not None and judging.is_broken(attempt.profile):
-        yield _gate(Verdict.CLOSED, "the given profile is not one that an engine takes", "seccomp=FILE")
+    held = frozenset(capabilities(attempt, facts.engine))
+    if attempt.profile is not None and (problem := judging.refusal(attempt.profile, held, facts)):
+        fact = f"{engine.name} starts no container under the given profile: {problem}"
+        yield _gate(Verdict.CLOSED, fact, "seccomp=FILE")
     carried = _carried(attempt)
     if not set(carried) <= set(capabilities(attempt, engine)):
         fact = f"a copy that carries {' + '.join(carried)} does not start where these are not in the bounding set"

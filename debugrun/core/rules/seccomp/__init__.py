@@ -22,6 +22,7 @@ from debugrun.core.rules.seccomp.model import (
 )
 
 if TYPE_CHECKING:
+    from debugrun.core.rules.seccomp.acceptance import refusal
     from debugrun.core.rules.seccomp.parse import dump_profile, parse_profile
     from debugrun.core.rules.seccomp.widening import widen
 
@@ -38,12 +39,13 @@ __all__ = [
     "dump_profile",
     "evaluate",
     "parse_profile",
+    "refusal",
     "runtime_of",
     "widen",
 ]
 
 # Most decisions neither read nor write a profile.
-_LATER = {"dump_profile": "parse", "parse_profile": "parse", "widen": "widening"}
+_LATER = {"dump_profile": "parse", "parse_profile": "parse", "refusal": "acceptance", "widen": "widening"}
 
 
 def __getattr__(name: str) -> object:

@@ -60,15 +60,20 @@ def release_text(release: tuple[int, ...]) -> str:
 
 
 def runtime_of(engine: str, version: tuple[int, ...], oci_runtime: str) -> Runtime:
-    """What an engine's release makes of any profile; which libseccomp it has cannot be asked: a current one is assumed.
+    """What an engine's release makes of any profile.
+
+    Which libseccomp it has cannot be asked: with Docker before 26 and Podman before 5.4 it may be as old as 2.5.4.
 
     `defaultErrnoRet` counts since Docker 23.0 (moby profiles/seccomp/seccomp.go). runc answers ENOSYS to calls that are
     newer than any in the profile since 1.0.0-rc93, which Docker 20.10 brought; crun has no such answer (measured under
     Podman 4.3 and 5.8 with crun 1.8 and 1.28, runc 1.1 and 1.3: the same profile, 28 calls apart).
     """
-    docker = engine == "docker"
-    stub = "crun" not in oci_runtime and (not docker or version >= (20, 10))
-    return Runtime(enosys_stub=stub, default_errno=not docker or version >= (23,))
+    docker, crun = engine == "docker", "crun" in oci_runtime
+    stub = not crun and (not docker or version >= (20, 10))
+    # What distributions shipped with those releases; packages of the makers bring others.
+    oldest = (2, 5, 4) if version < ((26,) if docker else (5, 4)) else Runtime().libseccomp
+    counts = not docker or version >= (23,)
+    return Runtime(enosys_stub=stub, default_errno=counts, oldest_libseccomp=oldest, crun=crun)
 
 
 @cache

@@ -25,7 +25,7 @@ from debugrun.core.rules.seccomp.model import (
 _CURRENT = Runtime()
 #: Calls that the kernel puts into traced programs and lets pass any filter (kernel/seccomp.c), since that release.
 _UNFILTERED = {"uretprobe": (6, 14), "uprobe": (6, 18)}
-_EQUALITIES = ("SCMP_CMP_EQ", "SCMP_CMP_MASKED_EQ")
+EQUALITIES = ("SCMP_CMP_EQ", "SCMP_CMP_MASKED_EQ")
 _BELOW = ("SCMP_CMP_LT", "SCMP_CMP_LE")
 #: Conditions of one call that mean what they say though their kind does not: those on `socket` of Podman's default
 #: profile, up to 5.7 and from 5.8 on. Where two hold, the refusal decides. Measured on libseccomp 2.5.4 to 2.6.1.
@@ -66,6 +66,22 @@ def evaluate(  # noqa: PLR0913 - a call, and all that its verdict depends on
     the ABI of the caller (x86_64, x86, x32, aarch64, arm), `kernel` the release of the engine's kernel. `call` may be a
     number. The kernel's own ENOSYS for a call that it lacks is not predicted.
     """
+    outcome = _evaluate(profile, call, args, caps, arch, kernel, runtime)
+    if runtime.oldest_libseccomp >= runtime.libseccomp:
+        return outcome
+    older = replace(runtime, libseccomp=runtime.oldest_libseccomp)
+    return _worst([outcome, _evaluate(profile, call, args, caps, arch, kernel, older)])
+
+
+def _evaluate(  # noqa: PLR0913, PLR0917 - as evaluate
+    profile: Profile,
+    call: str,
+    args: tuple[int | None, ...],
+    caps: frozenset[str],
+    arch: str,
+    kernel: tuple[int, int],
+    runtime: Runtime,
+) -> Outcome:
     if arch not in ARCHES:
         raise ProfileError("arch", f"is {arch!r}, not one of {', '.join(ARCHES)}")
     name, number = identify(call, arch)
@@ -75,6 +91,8 @@ def evaluate(  # noqa: PLR0913 - a call, and all that its verdict depends on
         return Outcome("errno", ENOSYS, f"there is no {name} on {arch}")
     if arch == "x86_64" and name in _UNFILTERED and kernel >= _UNFILTERED[name]:
         return Outcome("allow", None, "the kernel itself makes this call and does not filter it")
+    if profile.off:
+        return Outcome("allow", None, "the profile is empty: there is no filter")
     abi = ARCHES[arch]
     resolved = resolve(profile, caps, abi.native, kernel)
     if abi.scmp not in resolved.architectures:
@@ -82,7 +100,11 @@ def evaluate(  # noqa: PLR0913 - a call, and all that its verdict depends on
     if runtime.enosys_stub and ACTIONS[profile.default_action] not in ("allow", "log", "trace"):
         newest = newest_number(resolved, abi, runtime)
         if newest and number > newest:
-            return Outcome("errno", ENOSYS, f"the runtime answers for calls above number {newest & ~X32_BIT}")
+            stub = Outcome("errno", ENOSYS, f"the runtime answers for calls above number {newest & ~X32_BIT}")
+            # runc before 1.2 makes its answer for the architectures that are listed, later ones for their own as well.
+            listed = profile.architectures or any(name == ARCHES[abi.native].scmp for name, _ in profile.arch_map)
+            ruled = _decide(profile, rules_of(resolved, profile, name, runtime), args, abi, runtime)
+            return stub if listed else _worst([stub, ruled])
     return _decide(profile, rules_of(resolved, profile, name, runtime), args, abi, runtime)
 
 
@@ -185,10 +207,10 @@ def _decide(
     the compiled tree decides: that is reported as not certain, like an open argument.
     """
     outcomes = [
-        (part, Outcome(*verdict(rule), _label(position, rule))) for position, rule in rules for part in _parts(rule)
+        (part, Outcome(*verdict(rule), _label(position, rule))) for position, rule in rules for part in parts(rule)
     ]
     for rule, outcome in outcomes:
-        if all(_is_void(match, abi) for match in rule.args):
+        if all(is_void(match, abi) for match in rule.args):
             return outcome
     default = Outcome(*default_verdict(profile, runtime), "the profile's default action")
     if not compiles_exactly([rule for rule, _ in outcomes]):
@@ -201,7 +223,7 @@ def _decide(
     return _worst(possible if any(holds is True for holds, _ in held) else [*possible, default])
 
 
-def _parts(rule: Rule) -> list[Rule]:
+def parts(rule: Rule) -> list[Rule]:
     """Two comparisons of one argument are alternatives, each a rule of its own (runc libcontainer/seccomp)."""
     return [replace(rule, args=(match,)) for match in rule.args] if _alternatives(rule) else [rule]
 
@@ -214,7 +236,7 @@ def compiles_exactly(rules: list[Rule]) -> bool:
     matches (for example ``arg0 < 1`` beside ``arg0 < 0x100000001`` refuses 5).
     """
     matches = [match for rule in rules for match in rule.args]
-    if all(match.op in _EQUALITIES for match in matches) or _is_measured(rules):
+    if all(match.op in EQUALITIES for match in matches) or _is_measured(rules):
         return True
     if any(len(rule.args) > 1 and not _alternatives(rule) for rule in rules):
         return len(rules) == 1
@@ -231,7 +253,7 @@ def _is_measured(rules: Iterable[Rule]) -> bool:
 
 def _worst(possible: Iterable[Outcome]) -> Outcome:
     ranked = sorted(possible, key=lambda outcome: SEVERITY.index(outcome.action))
-    certain = len({(outcome.action, outcome.errno) for outcome in ranked}) == 1
+    certain = len({(outcome.action, outcome.errno) for outcome in ranked}) == 1 and all(each.certain for each in ranked)
     return replace(ranked[0], certain=certain)
 
 
@@ -252,13 +274,13 @@ def _alternatives(rule: Rule) -> bool:
     return len({match.index for match in rule.args}) < len(rule.args)
 
 
-def _is_void(match: ArgMatch, abi: Arch) -> bool:
+def is_void(match: ArgMatch, abi: Arch) -> bool:
     """A comparison under a mask of zero is left out of the filter, on 32-bit ABIs one of the upper half too."""
     return match.op == "SCMP_CMP_MASKED_EQ" and match.value & (2**abi.bits - 1) == 0
 
 
 def _compare(match: ArgMatch, argument: int | None, abi: Arch) -> bool | None:
-    if _is_void(match, abi):
+    if is_void(match, abi):
         return True
     if argument is None:
         return None

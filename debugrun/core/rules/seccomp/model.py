@@ -119,6 +119,7 @@ class Profile:
     """A profile as written: Docker's or Podman's form, or the resolved form of an OCI runtime spec.
 
     `arch_map` (Docker, Podman) and `architectures` (OCI) exclude each other: (architecture, its sub-architectures).
+    `off`: it was empty, and an engine filters nothing then.
     Its hash leaves the hundreds of `rules` out: profiles are the keys of caches, and few are in use.
     """
 
@@ -130,6 +131,7 @@ class Profile:
     flags: tuple[str, ...] = ()
     listener_path: str = ""
     listener_metadata: str = ""
+    off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +161,13 @@ class Runtime:
     The defaults are those of runc 1.0.0-rc93 and later with a current libseccomp.
     """
 
-    #: Release of libseccomp: a call that it has no name for yet is left out of the filter.
+    #: Release of libseccomp: a call that it has no name for yet is left out of the filter. Where it is not known which
+    #: one there is, `oldest_libseccomp` is the oldest that may be: a verdict that they differ in is not certain.
     libseccomp: tuple[int, int, int] = (2, 6, 1)
+    oldest_libseccomp: tuple[int, int, int] = (2, 6, 1)
     #: runc answers ENOSYS to calls above the highest number in the profile (libcontainer/seccomp/patchbpf).
     enosys_stub: bool = True
+    #: crun takes names that runc does not, and an errno for errno and trace only.
+    crun: bool = False
     #: Docker before 23.0 drops `defaultErrnoRet` and uses EPERM.
     default_errno: bool = True

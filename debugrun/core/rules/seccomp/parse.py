@@ -12,10 +12,13 @@ import errno
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 from debugrun.core.rules.seccomp.model import (
     ACTIONS,
+    ALLOW,
+    ERRNO,
     MAX_ARGUMENTS,
     NOTIFY,
     OPERATORS,
@@ -29,15 +32,21 @@ from debugrun.core.rules.seccomp.model import (
 
 T = TypeVar("T")
 
-_UINT_MAX = 2**32 - 1
-_KERNEL = re.compile(r"(\d{1,5})\.(\d{1,5})")
+PODMAN = "podman"
+#: libseccomp takes no larger one (db_action_valid), and sees 16 bits of what the profile says.
+_LARGEST_ERRNO = 4094
+# moby profiles/seccomp/seccomp.go KernelVersion: two numbers of eight bits, not both 0.
+_KERNEL = re.compile(r"([0-9]+)\.([0-9]+)")
+_LARGEST_RELEASE = 255
 
 
-def parse_profile(text: str) -> Profile:
-    """Read a profile in any of the three forms; a whole runtime spec (`linux.seccomp`) will do too.
+def parse_profile(text: str, engine: str = "") -> Profile:
+    """Read a profile as an engine does ("docker", "podman"); "": in any of the three forms, as its author meant it.
 
-    An empty profile (`{}`) is what the engines make of it: no filter.
-    Raises ProfileError with the path of the key that no engine would take.
+    Then a whole runtime spec (`linux.seccomp`) will do too, in which Docker and Podman see no profile at all, and
+    `errno` with an error's name counts, of which Docker takes no notice. An empty profile (`{}`, `null`) is no filter.
+    Raises ProfileError with the path of the key that the engine would not take. What its runtime then refuses on one
+    machine is `refusal`'s to say.
     """
     try:
         document: object = json.loads(text, parse_constant=_no_constant)
@@ -45,11 +54,11 @@ def parse_profile(text: str) -> Profile:
         raise ProfileError("profile", "is nested too deeply") from None
     except ValueError as error:
         raise ProfileError("profile", f"is not JSON: {error}") from None
-    top = _table(document, "profile")
+    top = {} if document is None else _table(document, "profile")
     linux = top.get("linux")
-    if "defaultaction" not in top and isinstance(linux, Mapping):
-        return _profile(_table(_table(linux, "linux").get("seccomp"), "linux.seccomp"))
-    return _profile(top)
+    if not engine and "defaultaction" not in top and isinstance(linux, Mapping):
+        top = _table(_table(linux, "linux").get("seccomp"), "linux.seccomp")
+    return _profile(top if engine != "docker" else _without_names(top), engine)
 
 
 def _no_constant(name: str) -> object:
@@ -57,23 +66,24 @@ def _no_constant(name: str) -> object:
     raise ValueError(message)
 
 
-def _profile(top: Mapping[str, object]) -> Profile:
-    rules = tuple(_rules(top.get("syscalls")))
+def _profile(top: Mapping[str, object], engine: str) -> Profile:
+    rules = tuple(_each(top.get("syscalls"), "syscalls", partial(_rule, engine=engine)))
     default = _text(top, "defaultaction", "defaultAction")
+    architectures = _texts(top.get("architectures"), "architectures")
+    arch_map = tuple(_each(top.get("archmap"), "archMap", partial(_arch_map, named=not engine)))
+    off = not default and not rules
+    if architectures and arch_map and not (off and engine):
+        raise ProfileError("architectures", "cannot be given together with archMap")
+    if off:
+        return Profile(default_action=ALLOW, off=True)
     if not default:
-        if rules:
-            raise ProfileError("defaultAction", "is missing")
-        default = "SCMP_ACT_ALLOW"
+        raise ProfileError("defaultAction", "is missing")
     _known_action(default, "defaultAction")
     if default == NOTIFY:
         raise ProfileError("defaultAction", "cannot be SCMP_ACT_NOTIFY")
-    architectures = _texts(top.get("architectures"), "architectures")
-    arch_map = tuple(_each(top.get("archmap"), "archMap", _arch_map))
-    if architectures and arch_map:
-        raise ProfileError("architectures", "cannot be given together with archMap")
     return Profile(
         default_action=default,
-        default_errno=_errno(top, "defaultErrno", ""),
+        default_errno=_errno(top, "defaultErrno", "", default),
         architectures=architectures,
         arch_map=arch_map,
         rules=rules,
@@ -83,18 +93,15 @@ def _profile(top: Mapping[str, object]) -> Profile:
     )
 
 
-def _rules(value: object) -> list[Rule]:
-    return _each(value, "syscalls", _rule)
-
-
-def _rule(entry: Mapping[str, object], where: str) -> Rule:
+def _rule(entry: Mapping[str, object], where: str, *, engine: str) -> Rule:
     names = _texts(entry.get("names"), f"{where}.names")
     name = _text(entry, "name", f"{where}.name")
     if name and names:
         raise ProfileError(f"{where}.name", "cannot be given together with names")
+    _text(entry, "comment", f"{where}.comment")
     names = names or ((name,) if name else ())
     for position, each in enumerate(names):
-        if not each:
+        if not each and engine != PODMAN:
             raise ProfileError(f"{where}.names[{position}]", "is empty")
     action = _text(entry, "action", f"{where}.action")
     _known_action(action, f"{where}.action")
@@ -103,10 +110,10 @@ def _rule(entry: Mapping[str, object], where: str) -> Rule:
     return Rule(
         names=names,
         action=action,
-        errno=_errno(entry, "errno", f"{where}."),
+        errno=_errno(entry, "errno", f"{where}.", action),
         args=tuple(_each(entry.get("args"), f"{where}.args", _arg)),
-        includes=_filter(entry.get("includes"), f"{where}.includes"),
-        excludes=_filter(entry.get("excludes"), f"{where}.excludes"),
+        includes=_filter(entry.get("includes"), f"{where}.includes", engine),
+        excludes=_filter(entry.get("excludes"), f"{where}.excludes", engine),
     )
 
 
@@ -120,13 +127,17 @@ def _arg(entry: Mapping[str, object], where: str) -> ArgMatch:
     return ArgMatch(index or 0, op, value or 0, value_two or 0)
 
 
-def _filter(value: object, where: str) -> Filter:
+def _filter(value: object, where: str, engine: str) -> Filter:
+    """Podman takes no notice of `minKernel` (measured with 4.3 to 5.8)."""
     if value is None:
         return Filter()
     table = _table(value, where)
+    if engine == PODMAN:
+        table.pop("minkernel", None)
     kernel = _text(table, "minkernel", f"{where}.minKernel")
-    found = _KERNEL.match(kernel)
-    if kernel and not found:
+    found = _KERNEL.fullmatch(kernel)
+    numbers = {int(part) for part in found.groups()} if found else set()
+    if kernel and (not found or max(numbers) > _LARGEST_RELEASE or not any(numbers)):
         raise ProfileError(f"{where}.minKernel", f"is {kernel!r}, not a version such as '4.8'")
     return Filter(
         caps=_texts(table.get("caps"), f"{where}.caps"),
@@ -135,9 +146,9 @@ def _filter(value: object, where: str) -> Filter:
     )
 
 
-def _arch_map(entry: Mapping[str, object], where: str) -> tuple[str, tuple[str, ...]]:
+def _arch_map(entry: Mapping[str, object], where: str, *, named: bool) -> tuple[str, tuple[str, ...]]:
     name = _text(entry, "architecture", f"{where}.architecture")
-    if not name:
+    if named and not name:
         raise ProfileError(f"{where}.architecture", "is missing")
     return name, _texts(entry.get("subarchitectures"), f"{where}.subArchitectures")
 
@@ -148,15 +159,34 @@ def _known_action(action: str, where: str) -> None:
         raise ProfileError(where, problem)
 
 
-def _errno(table: Mapping[str, object], key: str, prefix: str) -> int | None:
-    """`errnoRet` as a number; Podman's `errno`, a name, goes before it (containers/common pkg/seccomp)."""
+def _without_names(top: Mapping[str, object]) -> dict[str, object]:
+    """The document without the keys `errno` and `defaultErrno`, which only Podman knows."""
+    rules = top.get("syscalls")
+    if isinstance(rules, list):
+        rules = [
+            {key: value for key, value in rule.items() if str(key).lower() != "errno"}
+            if isinstance(rule, Mapping)
+            else rule
+            for rule in rules
+        ]
+    return {**{key: value for key, value in top.items() if key != "defaulterrno"}, "syscalls": rules}
+
+
+def _errno(table: Mapping[str, object], key: str, prefix: str, action: str) -> int | None:
+    """`errnoRet` as a number of 16 bits; Podman's `errno`, a name, goes before it (containers/common pkg/seccomp)."""
     name = _text(table, key.lower(), prefix + key)
     if name:
         by_name = {text: number for number, text in errno.errorcode.items()}
         if name not in by_name:
             raise ProfileError(prefix + key, f"is {name!r}, not the name of an error")
         return by_name[name]
-    return _number(table, f"{key}ret".lower(), f"{prefix}{key}Ret", _UINT_MAX)
+    number = _number(table, f"{key}ret".lower(), f"{prefix}{key}Ret", UINT64_MAX)
+    if number is None:
+        return None
+    seen = number & 0xFFFF
+    if action == ERRNO and seen > _LARGEST_ERRNO:
+        raise ProfileError(f"{prefix}{key}Ret", f"is {number}, not within 0 and {_LARGEST_ERRNO}")
+    return seen
 
 
 def _table(value: object, where: str) -> dict[str, object]:
@@ -211,6 +241,8 @@ def _kind(value: object) -> str:
 
 def dump_profile(profile: Profile) -> str:
     """The profile as JSON for `--security-opt seccomp=`, in one line and with nothing that means nothing."""
+    if profile.off:
+        return "{}"
     document: dict[str, object] = {"defaultAction": profile.default_action}
     if profile.default_errno is not None:
         document["defaultErrnoRet"] = profile.default_errno
