@@ -51,8 +51,8 @@ def refusal(
 
 
 def _known(name: str, runtime: Runtime) -> bool:
-    """Crun knows an architecture without its SCMP_ARCH_ too, and takes no name for none (measured with 1.28)."""
-    return name in _ARCHITECTURES or (runtime.crun and (not name or f"SCMP_ARCH_{name.upper()}" in _ARCHITECTURES))
+    """To crun also without its SCMP_ARCH_ (measured with 1.28)."""
+    return name in _ARCHITECTURES or (runtime.crun and f"SCMP_ARCH_{name.upper()}" in _ARCHITECTURES)
 
 
 def _conflicts(resolved: Resolved, profile: Profile, runtime: Runtime) -> Iterable[str]:

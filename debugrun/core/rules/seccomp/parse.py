@@ -35,6 +35,7 @@ T = TypeVar("T")
 PODMAN = "podman"
 #: libseccomp takes no larger one (db_action_valid), and sees 16 bits of what the profile says.
 _LARGEST_ERRNO = 4094
+_LARGEST_OF_CRUN = 2**32 - 1
 # moby profiles/seccomp/seccomp.go KernelVersion: two numbers of eight bits, not both 0.
 _KERNEL = re.compile(r"([0-9]+)\.([0-9]+)")
 _LARGEST_RELEASE = 255
@@ -83,7 +84,7 @@ def _profile(top: Mapping[str, object], engine: str) -> Profile:
         raise ProfileError("defaultAction", "cannot be SCMP_ACT_NOTIFY")
     return Profile(
         default_action=default,
-        default_errno=_errno(top, "defaultErrno", "", default),
+        default_errno=_errno(top, "defaultErrno", "", action=default, engine=engine),
         architectures=architectures,
         arch_map=arch_map,
         rules=rules,
@@ -110,7 +111,7 @@ def _rule(entry: Mapping[str, object], where: str, *, engine: str) -> Rule:
     return Rule(
         names=names,
         action=action,
-        errno=_errno(entry, "errno", f"{where}.", action),
+        errno=_errno(entry, "errno", f"{where}.", action=action, engine=engine),
         args=tuple(_each(entry.get("args"), f"{where}.args", _arg)),
         includes=_filter(entry.get("includes"), f"{where}.includes", engine),
         excludes=_filter(entry.get("excludes"), f"{where}.excludes", engine),
@@ -172,7 +173,7 @@ def _without_names(top: Mapping[str, object]) -> dict[str, object]:
     return {**{key: value for key, value in top.items() if key != "defaulterrno"}, "syscalls": rules}
 
 
-def _errno(table: Mapping[str, object], key: str, prefix: str, action: str) -> int | None:
+def _errno(table: Mapping[str, object], key: str, prefix: str, *, action: str, engine: str) -> int | None:
     """`errnoRet` as a number of 16 bits; Podman's `errno`, a name, goes before it (containers/common pkg/seccomp)."""
     name = _text(table, key.lower(), prefix + key)
     if name:
@@ -180,7 +181,8 @@ def _errno(table: Mapping[str, object], key: str, prefix: str, action: str) -> i
         if name not in by_name:
             raise ProfileError(prefix + key, f"is {name!r}, not the name of an error")
         return by_name[name]
-    number = _number(table, f"{key}ret".lower(), f"{prefix}{key}Ret", UINT64_MAX)
+    largest = _LARGEST_OF_CRUN if engine == PODMAN else UINT64_MAX
+    number = _number(table, f"{key}ret".lower(), f"{prefix}{key}Ret", largest)
     if number is None:
         return None
     seen = number & 0xFFFF

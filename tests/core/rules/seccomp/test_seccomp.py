@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -18,6 +19,7 @@ from debugrun.core.rules.seccomp import (
     dump_profile,
     evaluate,
     parse_profile,
+    refusal,
     runtime_of,
     widen,
 )
@@ -29,6 +31,7 @@ DATA = TESTS.parent / "debugrun" / "data"
 KERNEL = (6, 1)
 NO_CAPS: frozenset[str] = frozenset()
 MINUS_ONE = 2**64 - 1
+ARCH_MAP = (("SCMP_ARCH_X86_64", ("SCMP_ARCH_X86", "SCMP_ARCH_X32")),)
 NO_RANDOMIZE = SyscallNeed("personality", (ArgMatch(0, "SCMP_CMP_EQ", 0x40000),))
 
 #: release, capability, call, first argument -> verdict, as Docker's documentation, kernel and containers have it.
@@ -397,3 +400,31 @@ def test_widening_does_not_wake_a_rule_that_was_hidden() -> None:
     operator = only(rule("ERRNO", errno=13), rule("ALLOW"), rule("ERRNO", arg(0, "EQ", 7), errno=14))
     widened = widen(operator, [NO_RANDOMIZE], caps=NO_CAPS, arch="x86_64", kernel=KERNEL)
     assert [ask(widened, 0x40000), ask(widened, 0), ask(widened, 7)] == ["allow", "errno 13", "errno 13"]
+
+
+@pytest.mark.parametrize(("default", "first"), [("KILL_PROCESS", "KILL_THREAD"), ("KILL", "KILL_PROCESS")])
+def test_killing_a_thread_and_killing_its_process_are_two_actions(default: str, first: str) -> None:
+    """A rule that repeats the default is left out, and one after it counts; these two do not repeat each other."""
+    assert ask(only(rule(first), rule("ALLOW"), default=f"SCMP_ACT_{default}")) == "kill"
+    assert ask(only(rule(default), rule("ALLOW"), default=f"SCMP_ACT_{default}")) == "allow"
+
+
+def test_a_void_comparison_beside_another_of_its_argument_is_a_rule_without_a_condition() -> None:
+    void = rule("ALLOW", arg(0, "MASKED_EQ", 0, 1), arg(0, "EQ", 7))
+    assert ask(only(rule("ERRNO", arg(0, "EQ", 5), errno=13), void), 5) == "allow"
+
+
+def test_what_hangs_on_a_release_is_not_certain() -> None:
+    """libseccomp 2.5.4 has no name for mseal; runc before 1.2 answers for listed architectures only."""
+    sealed = Profile("SCMP_ACT_ERRNO", arch_map=ARCH_MAP, rules=(Rule(("mseal", "read"), "SCMP_ACT_ALLOW"),))
+    old, new = runtime_of("docker", (20, 10, 24), "runc"), runtime_of("docker", (28, 5, 2), "runc")
+    assert not evaluate(sealed, "mseal", caps=NO_CAPS, kernel=KERNEL, runtime=old).certain
+    assert evaluate(sealed, "mseal", caps=NO_CAPS, kernel=KERNEL, runtime=new).passes
+    for profile, certain in ((sealed, True), (replace(sealed, arch_map=()), False)):
+        assert evaluate(profile, "470", caps=NO_CAPS, kernel=KERNEL, runtime=new).certain is certain
+
+
+def test_an_engine_refuses_two_results_under_one_condition() -> None:
+    twice = only(rule("ERRNO", arg(0, "EQ", 5), errno=13), rule("ERRNO", arg(0, "EQ", 5), errno=14))
+    assert "two results" in str(refusal(twice, caps=NO_CAPS, kernel=KERNEL))
+    assert refusal(only(rule("ERRNO", errno=13), rule("ERRNO", errno=14)), caps=NO_CAPS, kernel=KERNEL) is None
