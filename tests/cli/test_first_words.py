@@ -23,8 +23,8 @@ def debugrun(*args: str) -> subprocess.CompletedProcess[str]:
         ("strace -c web", "debugrun strace web -- -c"),
         ("strace web -c", "debugrun strace web -- -c"),
         ("strace web 7 -e openat --duration 3", "debugrun strace web 7 --duration 3 -- -e openat"),
-        ("perf web -o x", "debugrun perf web -- -o x"),
-        ("perf web -o x -- -g", "debugrun perf web -- -o x -g"),
+        ("perf web -F 99", "debugrun perf web -- -F 99"),
+        ("perf web -F 99 -- -g", "debugrun perf web -- -F 99 -g"),
         ("gdb web --batch", "debugrun gdb web -- --batch"),
         ("gdb --name worker web -ex bt", "debugrun gdb --name worker web -- -ex bt"),
     ],
@@ -39,7 +39,7 @@ def test_a_tools_own_option_is_sent_behind_the_dashes(words: str, ending: str) -
 
 
 def wrong(words: str) -> str:
-    return next(each for each in words.split() if each in {"-c", "-e", "-o", "--batch", "-ex"})
+    return next(each for each in words.split() if each in {"-c", "-e", "-F", "--batch", "-ex"})
 
 
 @pytest.mark.parametrize("typed", [["-h"], ["--help"], ["help", "gdb"], ["gdb", "-h"], ["help", "plan"]])
