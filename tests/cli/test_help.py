@@ -33,7 +33,7 @@ CASES = [(path.name, line) for path in TEXTS for line in dict.fromkeys(commands(
 
 @pytest.mark.parametrize(("name", "line"), CASES, ids=[f"{name}-{line}" for name, line in CASES])
 def test_every_command_in_readme_and_help_is_one_that_debugrun_takes(name: str, line: str) -> None:
-    words = shlex.split(re.sub(r"\s+#.*|\s*[|;>].*| \.\.\.$", "", line))[1:]
+    words = shlex.split(re.sub(r"\s+#.*|\s{3,}.*|\s*[|;>].*| \.\.\.$", "", line))[1:]
     words = [PLACEHOLDERS.get(each, each) for each in words]
     at = words.index("--") if "--" in words else len(words)
     typed, behind = words[:at], tuple(words[at + 1 :])
@@ -47,11 +47,10 @@ def test_every_command_in_readme_and_help_is_one_that_debugrun_takes(name: str, 
     assert command.make_context(typed[0], typed[1:], obj=behind), f"{name}: {line}"
 
 
-def test_readme_is_a_screen_or_two_and_names_every_topic() -> None:
+def test_readme_is_a_screen_or_two_and_says_where_to_read_on() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(readme.splitlines()) <= 150
-    for path in TEXTS[1:]:
-        assert f"(debugrun/help/{path.name})" in readme, f"README names no {path.stem}"
+    assert "`debugrun help` lists" in readme
 
 
 def test_every_file_that_the_documents_name_is_there() -> None:
