@@ -33,7 +33,7 @@ CASES = [(path.name, line) for path in TEXTS for line in dict.fromkeys(commands(
 
 @pytest.mark.parametrize(("name", "line"), CASES, ids=[f"{name}-{line}" for name, line in CASES])
 def test_every_command_in_readme_and_help_is_one_that_debugrun_takes(name: str, line: str) -> None:
-    words = shlex.split(re.sub(r"\s+#.*|\s{3,}.*|\s*[|;>].*| \.\.\.$", "", line))[1:]
+    words = shlex.split(re.sub(r"\s+#.*|\s{2,}.*|\s*[|;>].*| \.\.\.$", "", line))[1:]
     words = [PLACEHOLDERS.get(each, each) for each in words]
     at = words.index("--") if "--" in words else len(words)
     typed, behind = words[:at], tuple(words[at + 1 :])
