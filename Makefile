@@ -2,6 +2,8 @@
 PYTHON ?= python3
 ARGS ?=
 ENGINES ?=
+SECONDS ?= 600
+SEED ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -9,7 +11,7 @@ STAMP := $(VENV)/.complete
 # The engine in reach, else a private one; its address goes to what follows.
 ENGINE = host=$$($(PY) -m tests.host.engine up) && if [ -n "$$host" ]; then export DOCKER_HOST="$$host"; fi
 
-.PHONY: help venv engine engine-down toolbox targets lint vet test test-slow test-engines test-host test-host-full demo bench clean
+.PHONY: help venv engine engine-down toolbox targets lint vet test test-slow test-engines trials test-host test-host-full demo bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -52,6 +54,9 @@ test-slow: targets ## The tests that `make test` leaves out: minutes, not second
 
 test-engines: toolbox targets ## The live tests on other engines, one after the other (ENGINES="docker-26.1 ..."; without: all ten)
 	@$(ENGINE) && $(PY) -m tests.host.matrix $(ENGINES) $(if $(ARGS),-- $(ARGS))
+
+trials: toolbox targets ## End tools at random moments, and count the harm (SECONDS=600 SEED=N; ARGS="--direct" for more of them)
+	@$(ENGINE) && $(PY) -m tests.live.harm --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 test-host: toolbox targets ## The verdicts that matter most on a stock Debian kernel (Yama, AppArmor), in a virtual machine
 	@$(ENGINE) && $(PY) -m tests.host.vm $(ARGS)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from debugrun.attach import apply, attach
-from debugrun.attach.invocation import Result, can_start_with, invocations
+from debugrun.attach.invocation import Result, attached_to, can_start_with, invocations, is_our_toolbox
 from debugrun.core.ask.request import Request
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.decide.widen_profile import profile_json
@@ -75,6 +75,8 @@ def attempt(connection: engine.Engine, request: Request, decision: Plan, option:
         tool=tool.name,
         breakpoints=tool.breakpoints,
         stop_signal=tool.stop_signal,
+        process=attached_to(decision),
+        mender=is_our_toolbox(option, decision.facts),
         profile_json=profile_json(option, decision.facts),
         only=steps[0].argv if can_start_with(steps, option, decision.facts) else (),
     ) as place:

@@ -8,6 +8,7 @@ lease is a second exec.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import threading
@@ -54,6 +55,8 @@ def place(  # noqa: PLR0913 - what is given, to whom, by whom and for what
     tool: str,
     breakpoints: bool,
     stop_signal: str = "TERM",
+    process: int | None = None,
+    mender: bool = False,
     profile_json: str | None = None,
     only: Sequence[str] = (),
 ) -> Iterator[Place]:
@@ -61,18 +64,20 @@ def place(  # noqa: PLR0913 - what is given, to whom, by whom and for what
 
     A sidecar of the toolbox can start with `only`, the argv of its only tool, which takes no input. `breakpoints` says
     that the tool writes into the target's text, so that it must not be killed; `stop_signal` is what makes it detach.
+    `process` is the PID that it attaches to by ptrace(2), if it does; `mender`: the image holds a Python for its sake.
     `profile_json` is the sidecar's seccomp profile. TERM and HUP raise Ended inside, once. Raises DebugrunError when
     the engine refuses a step.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(ending())
+        command = functools.partial(lease.command, stop_signal=stop_signal, breakpoints=breakpoints, process=process)
         if option.placement is Placement.HERE:
             shell = target.shell
-            script = lease.command(stop_signal=stop_signal, breakpoints=breakpoints, shell=shell) if shell else ()
+            script = command(shell=shell) if shell else ()
             made = _here(engine, option, target, script, stack)
         else:
             mark = f"debugrun-{os.urandom(8).hex()}:" if only else ""
-            script = lease.command(stop_signal=stop_signal, breakpoints=breakpoints, mark=mark, tool=only)
+            script = command(mender=mender, mark=mark, tool=only)
             labels = {LABEL_SESSION: session, LABEL_TOOL: tool}
             local = hostproc.is_local(target.pid, target.id, str(engine.version().get("KernelVersion", "")))
             with profiles.handed_over(engine, profile_json, local=local) as given:

@@ -11,8 +11,8 @@ from debugrun.core.ask.request import Request
 from debugrun.core.decide.plan import Plan
 from debugrun.core.grants import Option, Placement, Verdict
 from debugrun.core.know.facts import Facts
-from debugrun.core.know.tool_file import Failure
-from debugrun.core.say.command import Filling, tool_argv
+from debugrun.core.know.tool_file import NUDGE, Failure
+from debugrun.core.say.command import Filling, handover, tool_argv
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +56,7 @@ def invocations(request: Request, decision: Plan, option: Option) -> list[Invoca
     tool, mode = decision.tool, decision.mode
     filling = Filling(option=option, tool=tool, mode=mode, pid=decision.facts.process.pid, args=request.args)
     batch = bool(set(mode.batch_flags) & set(request.args))
-    tty = sys.stdin.isatty() and sys.stdout.isatty() and not batch
+    tty = sys.stdin.isatty() and sys.stdout.isatty() and not batch and tool.stop_signal != NUDGE
     prompted = tty and mode.prompt is not None
     first = Invocation(
         argv=tool_argv(mode.interactive_command if prompted else mode.command, filling),
@@ -65,7 +65,7 @@ def invocations(request: Request, decision: Plan, option: Option) -> list[Invoca
         input=not (is_null(0) or (batch and sys.stdin.isatty())),
         failures=tuple(replace(each, text=each.text.replace("{pid}", str(filling.pid))) for each in tool.failures),
         prompt=mode.prompt if prompted else None,
-        handover=tuple(line.replace("{pid}", str(filling.pid)) for line in mode.handover) if prompted else (),
+        handover=handover(mode, filling) if prompted else (),
         hold_output=option.verdict is not Verdict.OPEN,
         duration=request.duration or mode.duration,
         detach_keys=request.detach_keys,
@@ -76,9 +76,20 @@ def invocations(request: Request, decision: Plan, option: Option) -> list[Invoca
 
 def can_start_with(steps: Sequence[Invocation], option: Option, facts: Facts) -> bool:
     """Whether the sidecar may start with the tool: there is one, without input, and what its lease needs for that."""
-    ours = facts.images.toolbox if facts.images.toolbox_binaries else None  # a toolbox that debugrun has built
     alone = len(steps) == 1 and not steps[0].input
-    return alone and option.placement is Placement.SIDECAR and ours is not None and option.image == ours
+    return alone and option.placement is Placement.SIDECAR and is_our_toolbox(option, facts)
+
+
+def is_our_toolbox(option: Option, facts: Facts) -> bool:
+    """Whether the tool's image is a toolbox that debugrun has built, so that it is known what else it holds."""
+    ours = facts.images.toolbox if facts.images.toolbox_binaries else None
+    return ours is not None and option.image == ours
+
+
+def attached_to(decision: Plan) -> int | None:
+    """The PID that the tool takes hold of by ptrace(2), if it does."""
+    attaches = any(need.gate == "ptrace-attach" for need in decision.mode.needs)
+    return decision.facts.process.pid if attaches else None
 
 
 def is_null(fd: int) -> bool:

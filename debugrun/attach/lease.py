@@ -14,16 +14,27 @@ PATIENCE = 10  # seconds that a tool has to end, unless it holds breakpoints
 TINI = ("/usr/bin/tini", "-s", "-g", "--")  # of the toolbox: takes in orphans, passes signals on to the script
 
 
-def command(
-    *, stop_signal: str = "TERM", breakpoints: bool, shell: str = "sh", mark: str = "", tool: Sequence[str] = ()
+def command(  # noqa: PLR0913 - what the script has to know
+    *,
+    stop_signal: str = "TERM",
+    breakpoints: bool,
+    process: int | None = None,
+    mender: bool = False,
+    shell: str = "sh",
+    mark: str = "",
+    tool: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """The script as argv. A tool with `breakpoints` is waited for while it traces: KILL would kill the target.
 
-    With `tool`, its argv, the script starts that itself, and puts `mark` before what it says; in the toolbox only.
+    `process` is the PID that the tool attaches to by ptrace(2), if it does: its state is the same afterwards. `mender`
+    says that there is a Python 3 to do what takes more than a signal. With `tool`, its argv, the script starts that
+    itself, and puts `mark` before what it says; in the toolbox only.
     """
     text = package_data.text("lease.sh")
+    mending = package_data.text("mend.py") if mender and process is not None else ""
     writes = "writes" if breakpoints else ""
-    words = (shell, "-c", text, "debugrun-lease", stop_signal, str(PATIENCE), str(SILENCE), writes)
+    target = "" if process is None else str(process)
+    words = (shell, "-c", text, "debugrun-lease", stop_signal, str(PATIENCE), str(SILENCE), writes, target, mending)
     return (*TINI, *words, mark, *tool) if tool else words
 
 

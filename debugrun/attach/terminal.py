@@ -213,12 +213,15 @@ class _Talk(Spawn):
         failures = {failure.text.encode(): failure for failure in invocation.failures}
         self._session.keep_typed(keep=bool(invocation.handover))
         wanted: list[bytes | type[EOF]] = [prompt, *failures, EOF]
-        for line in (*invocation.handover, None):
+        lines = list(invocation.handover)
+        while True:
             found = self.expect_exact(wanted)
-            if found == 0 and line is not None:
-                self._say(line)
+            if found == 0 and lines:
+                self._say(lines.pop(0))
                 continue
             if 0 < found < len(wanted) - 1:
+                for line in lines:  # what makes gdb hear signals again
+                    self._say(line)
                 return list(failures.values())[found - 1]
             break
         self._release()

@@ -195,7 +195,7 @@ def start_of(pid: int) -> str:
 @contextlib.contextmanager
 def leased(shell: str, *, silence: int = 20) -> Iterator[subprocess.Popen[bytes]]:
     script = lease.command(breakpoints=True, shell=shell)
-    words = [*script[:-2], str(silence), script[-1]]
+    words = [*script[:-4], str(silence), *script[-3:]]
     if shell == "busybox":
         words.insert(1, "sh")
     pipe = subprocess.PIPE

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from debugrun.core import package_data
 
 FUTURE = "from __future__ import annotations\n"  # may stand at the start of a text only
+# Once gdb has attached: data/gdb/prelude.py has held these signals back until then.
+GDB_ATTACHED = "python import _signal; _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {1, 2, 15})"
 
 
 def gdb_arguments(pid: int, *, prelude: bool = True) -> tuple[str, ...]:

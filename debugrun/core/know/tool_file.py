@@ -18,9 +18,8 @@ from debugrun.errors import ToolError
 
 SCHEMA = 1
 
-PLACEHOLDERS = frozenset(
-    ("{pid}", "{args}", "{gdb-symbols}", "{gdb-stacks}", "{perf-symbols}", "{lldb-attach}", "{delve-attach}")
-)
+_ATTACHING = {"{gdb-symbols}", "{gdb-attached}", "{gdb-stacks}", "{perf-symbols}", "{lldb-attach}", "{delve-attach}"}
+PLACEHOLDERS = frozenset({"{pid}", "{args}"} | _ATTACHING)
 LAUNCH_PLACEHOLDERS = frozenset({"{program}", "{args}", "{aslr}", "{environment}", "{scratch}"})
 MOUNTS = ("/sys/kernel/tracing",)  # of the engine's host, into the sidecar, at the same path, read-only
 STOP_SIGNALS = ("HUP", "INT", "QUIT", "TERM")

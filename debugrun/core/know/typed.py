@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # What is typed where our own way to attach is not at hand.
-PLAINLY = {"{lldb-attach}": ("-p", "{pid}"), "{delve-attach}": ("dlv", "attach", "{pid}")}
+PLAINLY = {"{lldb-attach}": ("-p", "{pid}"), "{delve-attach}": ("dlv", "attach", "{pid}"), "{gdb-attached}": ()}
 CAPABILITY_COPIES = "/usr/lib/debugrun/caps"  # folder of the toolbox: copies of tools that carry capabilities
 
 

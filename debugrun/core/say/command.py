@@ -14,6 +14,7 @@ from debugrun.core.know.tool_file import Mode, Tool
 from debugrun.core.know.typed import CAPABILITY_COPIES, PLAINLY
 
 SCRATCH = "/tmp:mode=1777"  # noqa: S108 - a tmpfs of the sidecar's own
+FIXED = {"{gdb-attached}": ("-ex", symbols.GDB_ATTACHED)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,10 +52,16 @@ def tool_argv(words: tuple[str, ...], filling: Filling) -> tuple[str, ...]:
         elif word == "{delve-attach}":
             argv.extend(symbols.delve_arguments(pid, filling.tool.binary))
         else:
-            argv.append(word.replace("{pid}", str(pid)))
+            argv.extend(FIXED.get(word, (word.replace("{pid}", str(pid)),)))
     if option.file_capability and argv[0] == filling.tool.binary:
         argv[0] = copy_path(filling.tool, option)
     return tuple(argv)
+
+
+def handover(mode: Mode, filling: Filling) -> tuple[str, ...]:
+    """The lines that are typed for the user at the tool's first prompts."""
+    lines = (symbols.GDB_ATTACHED if line == "{gdb-attached}" else line for line in mode.handover)
+    return tuple(line.replace("{pid}", str(filling.pid)) for line in lines)
 
 
 def copy_path(tool: Tool, option: Option) -> str:

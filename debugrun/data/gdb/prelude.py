@@ -20,6 +20,7 @@ Why `set sysroot /proc/PID/root` alone is not enough:
 
 from __future__ import annotations
 
+import _signal
 import os
 import stat
 import struct
@@ -215,10 +216,20 @@ def settings(pid: int) -> list[str]:
     ]
 
 
+def hold_signals() -> None:
+    """Let HUP, INT and TERM wait until gdb has attached.
+
+    gdb passes an INT on to the process that it waits for, as Ctrl-C; while it attaches that stays on its way, and
+    kills the process once gdb has gone. A TERM would leave it stopped.
+    """
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM})
+
+
 def prepare(pid: int) -> None:
     """Set gdb up for `pid`. What can't be read is left to the attach, which says why."""
     import gdb  # noqa: PLC0415 - exists in gdb only; the rest is tested outside of it
 
+    hold_signals()
     try:
         commands = settings(pid)
     except (OSError, KeyError, struct.error) as error:
