@@ -75,7 +75,9 @@ def run(wish: Wish, folder: Path) -> int:
             _write(output, found, title, data=data, before=before)
     _answer(found, decision, wish)
     if not found.total:
-        message = f"{decision.facts.container.name} used no CPU in {wish.duration} s: there is nothing to draw"
+        message = (
+            f"{decision.facts.container.name} was not seen on a CPU in {wish.duration} s: there is nothing to draw"
+        )
         raise EngineError("no-samples", message, f"what does it wait for? debugrun ps {decision.facts.container.name}")
     return 0
 

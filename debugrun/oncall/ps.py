@@ -11,6 +11,7 @@ from dataclasses import asdict
 from debugrun.core.oncall import containers
 from debugrun.core.oncall.containers import Use
 from debugrun.core.oncall.printable import command_line, masked, printable
+from debugrun.core.oncall.processes import Process
 from debugrun.core.oncall.waits import Words, describe
 from debugrun.engine import engine
 from debugrun.errors import EXIT_FAILED, UsageError
@@ -68,12 +69,16 @@ def as_dict(found: Look) -> dict[str, object]:
     return {"schema": SCHEMA, "containers": shown}
 
 
+def _is_parent(each: Process, process: Process) -> bool:
+    return each.container == process.container and each.seen == process.parent
+
+
 def _row(row: first_look.Row, words: Words) -> dict[str, object]:
     process = row.process
     command = process.command
     return {
         "pid": process.pid,
-        "parent": next((each.pid for each in words.census.processes if each.seen == process.parent), 0),
+        "parent": next((each.pid for each in words.census.processes if _is_parent(each, process)), 0),
         "name": printable(process.name),
         "state": process.state,
         "cpu_percent": round(process.cpu, 1),

@@ -103,7 +103,8 @@ def _inet(end: End, process: Process, words: Words) -> str:
 
 def _others(end: End, process: Process, words: Words, *, writing: bool) -> str:
     """The processes at the other end of a pipe; nothing where nobody is seen there."""
-    by_seen = {each.seen: each for each in words.census.processes}
+    own = (each for each in words.census.processes if each.container == process.container)
+    by_seen = {each.seen: each for each in own}  # PIDs of two sidecars may be equal
     pids = dict.fromkeys(
         pid for pid, _, writes in words.census.pipes.get(end.inode, ()) if writes != writing and pid != process.seen
     )
