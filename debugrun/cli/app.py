@@ -65,6 +65,7 @@ VERBS = {
     "stacks": "Show the stacks of all threads, equal ones once; each process stands still for a moment only.",
     "bt": "Show the stacks of one process, with arguments and locals.",
     "flame": "Sample a process with perf, name its hottest functions, and write flame graphs.",
+    "core": "Copy a running process into a core file here, with its program and libraries; it goes on.",
     "memory": "Show what the memory of each process is made of, and the container's limit.",
     "export": "Write the grant that a tool needs for Compose, Kubernetes, Marathon, Nomad and others.",
     "run": "Start a program of an image under a tool, from its first instruction; options as docker run has them.",

@@ -55,6 +55,15 @@ def stacks_arguments(
     return (*settings, "-batch-silent", "-ex", f"python exec({source!r}, {{'__name__': 'debugrun'}})")
 
 
+def core_arguments(pid: int, *, bundle: bool) -> tuple[str, ...]:
+    """Arguments of gdb that make it write a core file of `pid`, as records: data/gdb/core.py. It attaches to none."""
+    names = ("gdb/prelude.py", "gdb/stacks.py", "gdb/core.py")
+    question = {"pid": pid, "bundle": bundle}
+    source = "\n".join([*(_text(name).replace(FUTURE, "") for name in names), f"core({question!r})\n"])
+    settings = gdb_arguments(pid, prelude=False)
+    return (*settings, "-batch-silent", "-ex", f"python exec({source!r}, {{'__name__': 'debugrun'}})")
+
+
 def perf_arguments(pid: int) -> tuple[str, ...]:
     """Words to put before `perf report ...` or `perf script ...`, to name functions of the target.
 

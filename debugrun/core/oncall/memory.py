@@ -11,7 +11,7 @@ from debugrun.core.know.json_access import items, mapping, maps, text
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kind:
-    """Mappings of one kind, in bytes. `pss` shares what several processes have; `private` is what this one has written."""
+    """Mappings of one kind, in bytes. `pss` shares what several processes have; `private` is written by this one."""
 
     name: str
     count: int

@@ -34,7 +34,7 @@ MAPPINGS = 20_000  # of one process that are looked at
 STILL = 0.5  # seconds that a process may stand still while we wait for a thread that can't stop (state D)
 PATIENCE = 20  # seconds for all the reading: the kernel ends us then, and what we hold goes on
 FRAMES = 256  # of one thread
-NT_PRSTATUS, NT_PRPSINFO, NT_AUXV, NT_FILE = 1, 3, 6, 0x46494C45
+NT_PRSTATUS, NT_FPREGSET, NT_PRPSINFO, NT_AUXV, NT_FILE = 1, 2, 3, 6, 0x46494C45
 # machine of an ELF header, size of elf_prstatus, index of the stack pointer in its registers
 MACHINES = {"x86_64": (62, 336, 19), "aarch64": (183, 392, 31)}
 
@@ -56,7 +56,7 @@ class Copy:
     def __init__(self, pid):
         self.pid = pid
         self.machine = os.uname().machine
-        self.registers, self.parts, self.names = {}, {}, {}
+        self.registers, self.floating, self.parts, self.names = {}, {}, {}, {}
         self.held, self.late = [], []
         self.memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
         with open(f"/proc/{pid}/auxv", "rb") as auxv:
@@ -164,24 +164,37 @@ class Copy:
             ptrace(DETACH, tid, None, number or None)
         self.held = []
 
+    def copy_floating(self, stopped):
+        """Floating point registers: a whole core has them, an unwinder needs none."""
+        buffer = ctypes.create_string_buffer(1024)
+        for tid in stopped:
+            vector = IoVec(ctypes.addressof(buffer), len(buffer))
+            if ptrace(GETREGSET, tid, NT_FPREGSET, ctypes.addressof(vector)) == 0:
+                self.floating[tid] = buffer.raw[: vector.length]
+
     def save(self, path):
         """Write the core file."""
+        write_core(path, MACHINES[self.machine][0], self.notes(), apart(self.parts))
+
+    def notes(self):
+        """What a core file says of its process: registers, the auxiliary vector, the mapped files."""
         notes = b""
-        machine, size, _ = MACHINES[self.machine]
+        _, size, _ = MACHINES[self.machine]
         for tid in sorted(self.registers, key=lambda each: each != self.pid):
             values = self.registers[tid]
             status = bytearray(max(size, 112 + len(values) + 8))
             struct.pack_into("<i", status, 32, tid)
             status[112 : 112 + len(values)] = values
             notes += note(NT_PRSTATUS, bytes(status[:size]))
+            if tid in self.floating:
+                notes += note(NT_FPREGSET, self.floating[tid])
         info = bytearray(136)
         struct.pack_into("<i", info, 24, self.pid)
         files = [each for each in self.mappings if each[4].startswith("/")]
         table = struct.pack("<QQ", len(files), PAGE)
         table += b"".join(struct.pack("<QQQ", start, end, offset // PAGE) for start, end, _, offset, _ in files)
         table += b"".join(os.fsencode(each[4]) + b"\0" for each in files)
-        notes += note(NT_PRPSINFO, bytes(info)) + note(NT_AUXV, self.auxv) + note(NT_FILE, table)
-        write_core(path, machine, notes, apart(self.parts))
+        return notes + note(NT_PRPSINFO, bytes(info)) + note(NT_AUXV, self.auxv) + note(NT_FILE, table)
 
 
 def every_mapping(pid):

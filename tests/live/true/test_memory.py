@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from debugrun.engine.engine import connect
+from debugrun.observe import hostproc
 from debugrun.oncall import look, memory
 
 pytestmark = pytest.mark.live
@@ -30,7 +31,7 @@ def test_a_sidecar_reads_what_the_host_reads(
     with connect() as engine:
         chosen = look.choose(engine, [name], None, everything=False)
         there = look.sent(engine, chosen.inspected[0], chosen.containers[0])
-        monkeypatch.setattr(memory.hostproc, "is_local", lambda *_: False)
+        monkeypatch.setattr(hostproc, "is_local", lambda *_: False)
         found = memory._read(engine, chosen.containers[0], chosen.inspected[0], there.processes)  # noqa: SLF001 - the other way
     assert {pid: {kind.name for kind in each.kinds} for pid, each in found.items()} == here
     assert all(each.error == "" and each.rss > 100_000 for each in found.values())
