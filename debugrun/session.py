@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from debugrun.attach import apply, attach
+from debugrun.attach import apply, attach, output
 from debugrun.attach.invocation import Result, attached_to, can_start_with, invocations, is_our_toolbox
 from debugrun.core.ask.request import Request
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.decide.widen_profile import profile_json
-from debugrun.core.grants import Layer, Option
+from debugrun.core.grants import Layer, Option, Placement
+from debugrun.core.know.tool_output import misled
 from debugrun.core.say import report
 from debugrun.engine import engine
-from debugrun.errors import EXIT_REFUSED, RefusedError
+from debugrun.errors import EXIT_REFUSED, RefusedError, UsageError
 from debugrun.observe import kernel_log
 from debugrun.observe.target import look
 from debugrun.toolbox.catalog import find_tool
+
+Make = Callable[[], output.Sink]
 
 
 def run(request: Request, folder: Path) -> int:
@@ -30,18 +34,30 @@ def run(request: Request, folder: Path) -> int:
 def debug(connection: engine.Engine, request: Request, folder: Path) -> int:
     """Put the tool on the process of a container that is there. Raises DebugrunError."""
     tool, mode = find_tool(request, folder)
+    request = output.settled(request, mode)
     facts = look(connection, request, tool)
     decision = plan(tool, mode, facts, request.ceiling)
     if decision.harm and not request.may_kill and decision.option is not None:
         raise RefusedError("may-kill", *report.danger(decision))
+    if (option := decision.option) is None:
+        raise RefusedError("refused", *report.refusal(decision))
+    wrong = misled(request.args, mode.misleading) if option.placement is Placement.SIDECAR else None
+    if wrong is not None:
+        raise UsageError("misleading", f"{tool.name} {wrong.options[0]}: {wrong.says}", wrong.instead)
+    with output.opened(request, mode) as file:
+        return _climb(connection, request, decision, file)
+
+
+def _climb(connection: engine.Engine, request: Request, decision: Plan, file: Make | None) -> int:
+    """One option after the other until one works. Raises RefusedError when none is left."""
     while (option := decision.option) is not None:
         print(report.announce(decision), file=sys.stderr)
         began = time.monotonic()
-        result = attempt(connection, request, decision, option)
+        result = attempt(connection, request, decision, option, file)
         if result.refuted is None or result.output_seen:
             return settled(result)
         print(f"debugrun: refused: {result.refuted.text}", file=sys.stderr)
-        if result.refuted.layer is Layer.LSM and facts.engine.local:
+        if result.refuted.layer is Layer.LSM and decision.facts.engine.local:
             print(
                 "".join(f"debugrun: the kernel: {line}\n" for line in kernel_log.denials(began)),
                 end="",
@@ -63,10 +79,12 @@ def settled(result: Result) -> int:
     return EXIT_REFUSED
 
 
-def attempt(connection: engine.Engine, request: Request, decision: Plan, option: Option) -> Result:
-    """One option, for real: the tool's own output is the probe."""
+def attempt(
+    connection: engine.Engine, request: Request, decision: Plan, option: Option, file: Make | None = None
+) -> Result:
+    """One option, for real: the tool's own output is the probe. `file` makes what takes in the tool's file."""
     tool = decision.tool
-    steps = invocations(request, decision, option)
+    steps = invocations(request, decision, option, file)
     with apply.place(
         connection,
         option,

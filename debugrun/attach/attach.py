@@ -74,6 +74,7 @@ class _Batch:
         self.release_at: float | None = None
         self.interrupt_at = None if invocation.duration is None else time.monotonic() + invocation.duration
         self.interrupted = float("-inf")
+        self.exclusive = invocation.sink is not None and not invocation.copied
         self.seen = False
         self.time_is_up = False
 
@@ -97,6 +98,8 @@ class _Batch:
         status = ending(self.place, self.relay.running, self.invocation.tool)
         if self.time_is_up and status == INTERRUPTED:
             status = 0
+        if self.invocation.sink is not None and self.search.found is None:
+            self.invocation.sink.check(status)
         return Result(status=status, refuted=self.search.found, output_seen=self.seen, left=left)
 
     def _timeout(self) -> float | None:
@@ -105,7 +108,8 @@ class _Batch:
 
     def _take(self, turn: Turn) -> None:
         for source, data in turn.output:
-            self.search.feed(source, data)
+            if not (source == 1 and self.exclusive):  # the target's memory may hold any text
+                self.search.feed(source, data)
             self._show(source, data)
         if turn.typed is not None:
             self.relay.send(turn.typed) if turn.typed else self.relay.close_input()
@@ -131,7 +135,10 @@ class _Batch:
     def _show(self, source: int, data: bytes) -> None:
         if self.held is None:
             self.seen = True
-            write(self.fds[source], data)
+            if source == 1 and self.invocation.sink is not None:
+                self.invocation.sink.feed(data)
+            if source != 1 or not self.exclusive:
+                write(self.fds[source], data)
             return
         self.held.append((source, data))
         if self.release_at is None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from debugrun.attach.output import Sink
 from debugrun.core.ask.request import Request
 from debugrun.core.decide.plan import Plan
 from debugrun.core.grants import Option, Placement, Verdict
@@ -22,6 +23,7 @@ class Invocation:
     `failures` are texts that refute the option. At a terminal (`tty`), `handover` lines are sent at the first
     `prompt`, and the terminal belongs to the user from the next one on. `hold_output` keeps output back until the
     option has stood its trial. After `duration` seconds the tool is interrupted. Without `input` the tool has none.
+    What it writes to standard output goes to the `sink`, and is shown as well where it is `copied`.
     """
 
     argv: tuple[str, ...]
@@ -33,6 +35,8 @@ class Invocation:
     handover: tuple[str, ...] = ()
     hold_output: bool = False
     duration: float | None = None
+    sink: Sink | None = None
+    copied: bool = False
     detach_keys: str = "ctrl-p,ctrl-q"
 
 
@@ -51,11 +55,20 @@ class Result:
     left: bool = False
 
 
-def invocations(request: Request, decision: Plan, option: Option) -> list[Invocation]:
-    """What is started in the place, one after the other, and how the answers are read."""
+def invocations(
+    request: Request, decision: Plan, option: Option, file: Callable[[], Sink] | None = None
+) -> list[Invocation]:
+    """What is started in the place, one after the other, and how the answers are read.
+
+    `file` makes what takes in the file that the tool writes.
+    """
     tool, mode = decision.tool, decision.mode
-    filling = Filling(option=option, tool=tool, mode=mode, pid=decision.facts.process.pid, args=request.args)
-    batch = bool(set(mode.batch_flags) & set(request.args))
+    words = mode.output.args if file is not None and mode.output is not None else ()
+    filling = Filling(
+        option=option, tool=tool, mode=mode, pid=decision.facts.process.pid, args=request.args, output=words
+    )
+    copied = mode.output is not None and mode.output.kind == "copy"
+    batch = bool(set(mode.batch_flags) & set(request.args)) or (file is not None and not copied)
     tty = sys.stdin.isatty() and sys.stdout.isatty() and not batch and tool.stop_signal != NUDGE
     prompted = tty and mode.prompt is not None
     first = Invocation(
@@ -69,7 +82,11 @@ def invocations(request: Request, decision: Plan, option: Option) -> list[Invoca
         hold_output=option.verdict is not Verdict.OPEN,
         duration=request.duration or mode.duration,
         detach_keys=request.detach_keys,
+        sink=file() if file is not None else None,
+        copied=copied,
     )
+    if file is not None and not copied:  # what follows shows the file
+        return [first]
     then = (tool_argv(words, filling) for words in mode.then)
     return [first, *(Invocation(argv=argv, tool=tool.name) for argv in then)]
 

@@ -180,6 +180,8 @@ class _Session:
         """Write to the terminal. Raises LeftError when it has gone."""
         if data:
             self.seen = True
+            if self.invocation.sink is not None:
+                self.invocation.sink.feed(data)
             try:
                 write(self._stdout, data)
             except OSError as error:

@@ -70,6 +70,7 @@ VERBS = {
     "export": "Write the grant that a tool needs for Compose, Kubernetes, Marathon, Nomad and others.",
     "run": "Start a program of an image under a tool, from its first instruction; options as docker run has them.",
     "restore": "Put the original of a recreated container back; without a name list what is recreated, with what.",
+    "recreate": "Make a container again with more for its own program; `debugrun restore` puts the original back.",
     "why": "Name the layer that says no to what people type first, with the fact, and the narrowest fix.",
     "profile": "Print the seccomp profile that a tool needs: the one in force plus the blocked calls, nothing else.",
     "judge": "Say whether exactly this would work: options as docker run has them, or a docker line after --.",

@@ -55,8 +55,8 @@ def run(ref: str, *, keep_new: bool, as_json: bool) -> int:
 
 
 def _find(scenes: Sequence[Scene], ref: str) -> Scene:
-    """The one that is meant by a name or an id. Raises TargetError."""
-    for each in scenes:
+    """The one that is meant by a name or an id: one that there is a way back from first. Raises TargetError."""
+    for each in sorted(scenes, key=lambda scene: (scene.original is None, -scene.record.since)):
         record = each.record
         ids = [record.original, *(stand_in.id for stand_in in each.stand_ins)]
         names = {record.name, record.lock, record.parked, *(stand_in.name for stand_in in each.stand_ins)}

@@ -18,12 +18,24 @@ from debugrun.core.ask.request import ceiling
 from debugrun.errors import UsageError
 from debugrun.launch import start
 from debugrun.launch.options import RunOptions
+from debugrun.recreate import like as alike
 from debugrun.toolbox import catalog
 
-Image = Annotated[str, typer.Argument(metavar="IMAGE", help="as docker run takes it; it has to be on the engine")]
+Image = Annotated[
+    str,
+    typer.Argument(metavar="[IMAGE]", show_default=False, help="as docker run takes it; it has to be on the engine"),
+]
 Mode = Annotated[str | None, typer.Option("--mode", metavar="MODE", help="see `debugrun tools`")]
 ToolArgs = Annotated[
     str, typer.Option("--tool-args", metavar="WORDS", help="the tool's own arguments, split as a shell splits words")
+]
+Like = Annotated[
+    str | None,
+    typer.Option(
+        "--like",
+        metavar="CONTAINER",
+        help="instead of an image: image, options, mounts and networks of that container, also of one that has ended",
+    ),
 ]
 NoAslr = Annotated[
     bool, typer.Option("--no-aslr", help="the same addresses in every run: opens personality(2) for this one value")
@@ -60,7 +72,8 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     *,
     ctx: typer.Context,
     tool: ToolName,
-    image: Image,
+    image: Image = "",
+    like: Like = None,
     mode: Mode = None,
     tool_args: ToolArgs = "",
     no_aslr: NoAslr = False,
@@ -95,24 +108,59 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     The container is as `docker run` would make it, and what follows `--` takes the place of the image's command. A
     tool that the image lacks is the toolbox's, mounted read-only.
     """
+    if like is not None:
+        raise typer.Exit(_like(ctx, tool, like))
+    if not image:
+        hint = f"debugrun run {tool} IMAGE, or debugrun run --like CONTAINER {tool}"
+        raise UsageError("no-image", "which image?", hint)
+    raise typer.Exit(_start(ctx, tool, image))
+
+
+def _start(ctx: typer.Context, tool: str, image: str) -> int:
+    """Start a program of an image, or show what would be done."""
+    typed = ctx.params
     wish = start.Wish(
         tool=tool,
         image=image,
         command=ctx.obj or (),
-        options=_options(ctx.params),
-        mode=mode,
-        args=_words(tool_args),
-        aslr=not no_aslr,
-        ceiling=ceiling(max_grant, None),
-        tool_image=tool_image,
-        tool_file=tool_file,
-        detach_keys=detach_keys,
-        save_profile=save_profile,
+        options=_options(typed),
+        mode=typed["mode"],
+        args=_words(typed["tool_args"]),
+        aslr=not typed["no_aslr"],
+        ceiling=ceiling(typed["max_grant"], None),
+        tool_image=typed["tool_image"],
+        tool_file=typed["tool_file"],
+        detach_keys=typed["detach_keys"],
+        save_profile=typed["save_profile"],
     )
     folder = catalog.user_directory()
-    if plan or as_json or save_profile:
-        raise typer.Exit(start.show(wish, folder, as_json=as_json))
-    raise typer.Exit(start.run(wish, folder))
+    if typed["plan"] or typed["as_json"] or typed["save_profile"]:
+        return start.show(wish, folder, as_json=typed["as_json"])
+    return start.run(wish, folder)
+
+
+def _like(ctx: typer.Context, tool: str, like: str) -> int:
+    """Start a container like another one. Raises UsageError for options that it takes from that one."""
+    typed = ctx.params
+    given = _options(typed)
+    others = [typed["image"]] if typed["image"] else []
+    if others or given != RunOptions(remove=given.remove) or typed["plan"] or typed["as_json"] or typed["save_profile"]:
+        message = f"--like takes image and options of {like}: only those of the tool, and --rm, go with it"
+        raise UsageError("like-and-options", message, f"debugrun run --like {like} {tool} -- COMMAND")
+    wish = alike.Wish(
+        like=like,
+        tool=tool,
+        command=ctx.obj or (),
+        mode=typed["mode"],
+        args=_words(typed["tool_args"]),
+        aslr=not typed["no_aslr"],
+        ceiling=ceiling(typed["max_grant"], None),
+        tool_image=typed["tool_image"],
+        tool_file=typed["tool_file"],
+        detach_keys=typed["detach_keys"],
+        remove=given.remove,
+    )
+    return alike.run(wish, catalog.user_directory())
 
 
 def _options(typed: Mapping[str, object]) -> RunOptions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,12 @@ from debugrun.cli.options import (
 from debugrun.toolbox import catalog
 
 Duration = Annotated[int | None, typer.Option("--duration", metavar="SECONDS", help="interrupt the tool after that")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="the tool's file (strace -o, gdb's log, a core), on this machine"
+    ),
+]
 MayKill = Annotated[
     bool, typer.Option("--may-kill", help="the process may die: for tools known to kill some (ltrace, of threads)")
 ]
@@ -46,6 +53,7 @@ def run_tool(  # noqa: PLR0913 - each is an option of the command line
     duration: Duration = None,
     detach_keys: DetachKeys = "ctrl-p,ctrl-q",
     may_kill: MayKill = False,
+    output: Output = None,
     tool_file: ToolFile = None,
     yes: Yes = False,
     auto_restore: AutoRestore = False,
@@ -71,6 +79,7 @@ def run_tool(  # noqa: PLR0913 - each is an option of the command line
         duration=duration,
         detach_keys=detach_keys,
         may_kill=may_kill,
+        output=output,
         tool_file=tool_file,
         recreation=Recreation(restart_under, yes, auto_restore, force_compose),
     )

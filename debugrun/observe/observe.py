@@ -7,6 +7,7 @@ is made in the second round and started in the third.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from debugrun.core.know.inspection import Json
 from debugrun.core.know.procfs import Reading
 from debugrun.core.rules import sandbox
 from debugrun.core.rules.sandbox import Sandbox
+from debugrun.core.say import not_running
 from debugrun.errors import DebugrunError, EngineError, TargetError
 from debugrun.observe import hostproc, profiles, programs
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 BINARIES_LABEL = "debugrun.binaries"  # of the toolbox image: its programs, comma separated
 
+
+BEGINS = 2.0  # seconds for a container's program to take the place of the runtime's: it execs
 
 MAIN = Wanted()  # nothing said: the main process
 
@@ -74,9 +78,10 @@ def observe(
     """
     with ThreadPoolExecutor(4) as pool:
         inspected, info, toolbox = _ask(engine, container_ref, toolbox_ref, pool)
+        if (refused := not_running.refusal(inspected)) is not None:
+            raise refused
         engine_facts = inspection.engine_facts(engine.version(), info)
         container = inspection.container_facts(inspected, engine_facts)
-        check(container)
         sandboxed = sandbox.of(container)
         local = hostproc.is_local(container.pid, container.id, engine_facts.kernel)
         image = pool.submit(_maybe_image, engine, container.image_id)
@@ -140,26 +145,27 @@ def _with_near_names(engine: Engine, ref: str, error: TargetError) -> TargetErro
 
     if error.code != "no-such-container":
         return error
-    near = difflib.get_close_matches(ref, engine.container_names(everything=True), n=2)
+    names = engine.container_names(everything=True)
+    if f"{ref}.debugrun-original" in names:  # core.rebuild.transaction: it has no name while the two are exchanged
+        message = f"{ref} is being recreated, or that was interrupted"
+        return TargetError("being-recreated", message, f"wait for it, or `debugrun restore {ref}`")
+    near = difflib.get_close_matches(ref, names, n=2)
     hint = f"did you mean {' or '.join(near)}?" if near else error.hint
     return TargetError(error.code, error.message, hint)
 
 
-def check(container: ContainerFacts) -> None:
-    """Raise TargetError for a container whose processes can't be debugged, with what to do."""
-    name, state = container.name, container.state
-    if state == "paused":
-        message = f"{name} is paused: a debugger would wait for its frozen processes without end"
-        raise TargetError("container-paused", message, f"docker unpause {name}")
-    if state == "restarting":
-        message = f"{name} is restarting: its process ends again and again"
-        raise TargetError("container-restarting", message, f"docker logs --tail 20 {name}")
-    if state != "running" or container.pid == 0:
-        raise TargetError("container-not-running", f"{name} does not run: it is {state}", f"docker start {name}")
+def _begun(pid: int) -> Reading | None:
+    """A container's main process once it is itself: what the engine has just started is runc for a moment."""
+    deadline = time.monotonic() + BEGINS
+    while (main := hostproc.read(pid)) is not None and main.status.comm.startswith("runc:["):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.01)
+    return main
 
 
 def _locally(container: ContainerFacts, wanted: Wanted) -> _Seen:
-    main = hostproc.read(container.pid)
+    main = _begun(container.pid)
     if main is None:
         raise TargetError("gone", f"{container.name} has just ended", f"docker logs --tail 20 {container.name}")
     depth = len(main.status.ns_pids) - 1

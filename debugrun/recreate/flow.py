@@ -20,7 +20,7 @@ from debugrun.core.decide.plan import plan
 from debugrun.core.grants import Ceiling, Option, Placement
 from debugrun.core.know import json_access
 from debugrun.core.know.json_access import Json
-from debugrun.core.rebuild import comparison, orchestrated
+from debugrun.core.rebuild import comparison, orchestrated, transaction
 from debugrun.core.rebuild.blueprint import Blueprint, blueprint, with_grant
 from debugrun.core.rebuild.dependents import Dependent, dependents
 from debugrun.core.rebuild.transaction import Record
@@ -83,6 +83,7 @@ def run(request: Request, folder: Path) -> int:
 def draw(connection: Engine, request: Request, before: Json, wanted: Wanted) -> tuple[Change, list[str]]:
     """What is to be done, and what a person should know of it. Raises TargetError for what is not recreated."""
     image = _image(connection, before)
+    _refuse_again(connection, before)
     _refuse(request, wanted.option, before, image)
     others = [each for each in _others(connection) if each["Id"] != before["Id"]]
     warnings = list(_dependents(dependents(before, others), json_access.text(before, "Name").removeprefix("/")))
@@ -103,6 +104,7 @@ def draw(connection: Engine, request: Request, before: Json, wanted: Wanted) -> 
     said = [
         *_diff(plain, drawn),
         *_layer(connection, before),
+        *_random_ports(before),
         *(f"debugrun: note: {each}" for each in [*warnings, *drawn.warnings]),
         *(f"debugrun: lost: {each}" for each in drawn.lost),
     ]
@@ -113,10 +115,7 @@ def _started(drawn: Blueprint, wanted: Wanted) -> Blueprint:
     """The same, in the foreground of whoever starts it, where it starts something else."""
     if wanted.start is None:
         return drawn
-    streams = dict.fromkeys(("AttachStdin", "AttachStdout", "AttachStderr", "OpenStdin", "StdinOnce"), True)
-    entrypoint, command = (list(words) for words in wanted.start)
-    body = {**drawn.body, **streams, "Tty": wanted.terminal, "Entrypoint": entrypoint, "Cmd": command}
-    return replace(drawn, body=body)
+    return recreate.in_foreground(drawn, wanted.start, terminal=wanted.terminal)
 
 
 def _grant(wanted: Wanted) -> str:
@@ -162,6 +161,34 @@ def _others(connection: Engine) -> Iterator[Json]:
             yield connection.inspect_container(str(each["Id"]))
         except TargetError:
             continue  # gone since
+
+
+def _refuse_again(connection: Engine, before: Json) -> None:
+    """Raise TargetError for a stand-in whose original is still there: there is one way back at a time."""
+    labels = json_access.mapping(json_access.mapping(before, "Config"), "Labels")
+    try:
+        record = transaction.load(json_access.text(labels, transaction.LABEL))
+    except ValueError:
+        return
+    if restore.scene(connection, record).original is not None:
+        message = f"{record.name} is recreated already, with {record.grant}"
+        raise TargetError("recreated-already", message, f"debugrun restore {record.name}")
+
+
+def _random_ports(before: Json) -> list[str]:
+    """What to know of ports that the engine has chosen itself."""
+    host = json_access.mapping(before, "HostConfig")
+    bindings = json_access.mapping(host, "PortBindings")
+    chosen = {
+        port
+        for port in bindings
+        if any(json_access.text(each, "HostPort") in {"", "0"} for each in json_access.maps(bindings, port))
+    }
+    known = restore.published(before)
+    ports = [f"{port} at {known[port]}" for port in known if port in chosen or host.get("PublishAllPorts")]
+    if not ports:
+        return []
+    return [f"debugrun: note: the original gets a new random port when it comes back, instead of: {', '.join(ports)}"]
 
 
 def _refuse(request: Request, option: Option, before: Json, image: Json | None) -> None:
@@ -234,7 +261,7 @@ def _afterwards(connection: Engine, request: Request, record: Record) -> Iterato
 def restored(name: str, outcome: restore.Outcome) -> str:
     """What was done, in a sentence for each thing."""
     down = f"; it was down for {outcome.down:.2f} s" if outcome.down is not None else ""
-    lines = [f"the original {name} is back{down}"]
+    lines = [f"the original {name} is back{down}", *outcome.moved]
     for image, paths in outcome.saved:
         some = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")  # noqa: PLR2004
         lines.append(f"what was written to its own layer meanwhile is in the image {image}: {some}")

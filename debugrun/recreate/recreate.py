@@ -7,9 +7,10 @@ starts, and gets the restart policy. Whatever goes wrong, and whoever kills us, 
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from debugrun.core.know import json_access
@@ -60,7 +61,7 @@ def recreate(engine: Engine, change: Change, *, start: bool = True) -> Done:
         with _reserving(engine, record):
             first = _create(engine, change.drawn, record.lock, record)
         stopping = [False]
-        with _going_back(engine, record, stopping):
+        with _going_back(engine, change, stopping):
             _check(engine, change, first)
             done = _prepare(engine, change, first, stopping)
             if start:
@@ -102,12 +103,21 @@ def _stands(engine: Engine, record: Record) -> bool:
 
 
 @contextmanager
-def _going_back(engine: Engine, record: Record, stopping: list[bool]) -> Iterator[None]:
+def _going_back(engine: Engine, change: Change, stopping: list[bool]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        _back(engine, record, error, stopping=stopping[0])
+        _back(engine, change.record, error, stopping=stopping[0])
+        _tell_ports(engine, change)
         raise
+
+
+def _tell_ports(engine: Engine, change: Change) -> None:
+    """Say which random ports are others, since the original was stopped and started."""
+    with suppress(DebugrunError):
+        now = engine.inspect_container(change.record.original)
+        for line in restore.moved(restore.published(change.before), restore.published(now)):
+            print(f"debugrun: note: {line}", file=sys.stderr)
 
 
 def _back(engine: Engine, record: Record, error: BaseException, *, stopping: bool) -> None:
@@ -150,8 +160,11 @@ def _volumes(inspected: Json) -> set[str]:
 def _prepare(engine: Engine, change: Change, first: str, stopping: list[bool]) -> Done:
     """Stop the original, and have the stand-in in its place, to be started."""
     record = change.record
+    if restarts := _restarts(change.before):  # no engine renames a container while it makes its network
+        restore.set_restart(engine, record.original, Restart())
+        engine.stop(record.original, timeout=restore.stop_timeout(change.before))
     restore.rename(engine, record.original, record.parked)
-    if record.restart.name != NEVER:
+    if record.restart.name != NEVER and not restarts:
         restore.set_restart(engine, record.original, Restart())
     stopping[0] = True
     began = time.monotonic()
@@ -168,10 +181,16 @@ def _prepare(engine: Engine, change: Change, first: str, stopping: list[bool]) -
     return Done(id=stand_in, spare=spare, began=began, down=time.monotonic() - began, written=written)
 
 
+def _restarts(before: Json) -> bool:
+    """Whether it ends again and again, and the engine starts it anew each time."""
+    state, count = json_access.mapping(before, "State"), before.get("RestartCount")
+    return state.get("Restarting") is True or (isinstance(count, int) and count > 0)
+
+
 def _serve(engine: Engine, change: Change, done: Done) -> Done:
     """Start the stand-in, and tidy up behind it."""
     record = change.record
-    engine.start(done.id)
+    restore.start(engine, done.id)
     down = time.monotonic() - done.began
     _refuse_dead(engine.inspect_container(done.id), record)
     _tidy(engine, done)
@@ -207,6 +226,13 @@ def _create(engine: Engine, drawn: Blueprint, name: str, record: Record) -> str:
     for network, endpoint in drawn.networks:
         connect(engine, network, stand_in, endpoint)
     return stand_in
+
+
+def in_foreground(drawn: Blueprint, start: tuple[Sequence[str], Sequence[str]], *, terminal: bool) -> Blueprint:
+    """The same with another entrypoint and command, and the streams for whoever starts it."""
+    streams = dict.fromkeys(("AttachStdin", "AttachStdout", "AttachStderr", "OpenStdin", "StdinOnce"), True)
+    entrypoint, command = (list(words) for words in start)
+    return replace(drawn, body={**drawn.body, **streams, "Tty": terminal, "Entrypoint": entrypoint, "Cmd": command})
 
 
 def connect(engine: Engine, network: str, container: str, endpoint: Mapping[str, object]) -> None:

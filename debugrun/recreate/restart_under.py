@@ -39,11 +39,11 @@ def run(request: Request, folder: Path) -> int:
     way = tool.launch(request.mode)
     with engines.connect() as connection, apply.ending():
         before = connection.inspect_container(request.container)
-        facts, base = _facts(connection, before)
+        facts, base = facts_of(connection, before)
         decision = launch.decide(tool, launch.wanted(way, aslr=True), facts, replace(request.ceiling, via=None), base)
         if (option := decision.option) is None:
             raise RefusedError("refused", *report.refusal(decision))
-        under = _under(connection, before, request, tool, way, decision)
+        under = under_tool(connection, before, request, tool, way, decision)
         given = replace(option, placement=Placement.RECREATE, cap_add=launch.added(option, base))
         wanted = Wanted(
             option=given,
@@ -51,7 +51,7 @@ def run(request: Request, folder: Path) -> int:
             engine=facts.engine.name,
             mounts=under.mounts,
             start=(under.entrypoint, under.command),
-            terminal=_terminal(),
+            terminal=terminal(),
         )
         change, said = flow.draw(connection, request, before, wanted)
         flow.ask(request, change, [f"debugrun: {report.what(given)}, started under {tool.name}", *said])
@@ -64,7 +64,7 @@ def _foreground(connection: Engine, request: Request, record: Record, stand_in: 
     left = False
     try:
         status = foreground.run(
-            connection, stand_in, name=record.name, tty=_terminal(), detach_keys=request.detach_keys, removed=False
+            connection, stand_in, name=record.name, tty=terminal(), detach_keys=request.detach_keys, removed=False
         )
         left = restore.described(connection.inspect_container(stand_in)).running
         return status
@@ -75,11 +75,12 @@ def _foreground(connection: Engine, request: Request, record: Record, stand_in: 
             flow.say(flow.restored(record.name, restore.undo(connection, record, stopping=False)))
 
 
-def _terminal() -> bool:
+def terminal() -> bool:
+    """Whether a person is there, to type at the tool."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def _facts(connection: Engine, before: Json) -> tuple[Facts, Option]:
+def facts_of(connection: Engine, before: Json) -> tuple[Facts, Option]:
     """The program that is to be, as a process, and how it would run without the tool, as an option to widen."""
     found = engine_host.examine(connection)
     container = inspection.container_facts(before, found.engine, connection.inspect_image(str(before["Image"])))
@@ -113,8 +114,8 @@ def _base(container: ContainerFacts, user: str) -> Option:
     )
 
 
-def _under(  # noqa: PLR0913, PLR0917 - what, by what, and where it comes from
-    connection: Engine, before: Json, request: Request, tool: Tool, way: Launch, decision: Plan
+def under_tool(  # noqa: PLR0913, PLR0917 - what, by what, and where it comes from
+    connection: Engine, before: Json, request: Request, tool: Tool, way: Launch, decision: Plan, *, aslr: bool = True
 ) -> Under:
     """The container's program under the tool, which comes from the toolbox's volume where it does not hold it."""
     container = str(before["Id"])
@@ -131,7 +132,8 @@ def _under(  # noqa: PLR0913, PLR0917 - what, by what, and where it comes from
         ),
         args=request.args,
         option=decision.option,
-        terminal=_terminal(),
+        aslr=aslr,
+        terminal=terminal(),
     )
     if under.mounts and image_id and not volumes.exists(connection, volumes.name_of(image_id)):
         flow.say("copying the toolbox into a volume, once")

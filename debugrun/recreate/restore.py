@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from debugrun.attach.hold_signals import steady
@@ -13,7 +13,7 @@ from debugrun.core.rebuild import transaction
 from debugrun.core.rebuild.transaction import LABEL, LABEL_KEPT, LABEL_LAYER, Act, Record, Restart, Scene, Seen, Step
 from debugrun.engine.engine import Engine
 from debugrun.errors import DebugrunError, EngineError, TargetError
-from debugrun.observe import layer
+from debugrun.observe import layer, ports
 from debugrun.recreate import journal
 
 ROUNDS = 12  # looks at what is left to do, each after a row of steps
@@ -26,23 +26,30 @@ STOP_TIMEOUT = 10  # seconds: the engine's own, where a container has none
 class Outcome:
     """What was done. `down` is how long nothing served, in seconds; None: it served all the time.
 
-    `original` says whether there is one; `saved` are (image, paths) of what stand-ins had written to their own layer.
+    `original` says whether there is one; `saved` are (image, paths) of what stand-ins had written to their own layer,
+    `moved` says which published ports are others than before.
     """
 
     original: bool = True
     down: float | None = None
+    moved: tuple[str, ...] = ()
     saved: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
 
 
 def scenes(engine: Engine) -> tuple[Scene, ...]:
     """All that was recreated on this engine and not put back, the oldest first.
 
-    Known by the labels of stand-ins, and by the journal where somebody removed them.
+    Known by the labels of stand-ins, and by the journal where somebody removed them. What the journal alone tells of,
+    and the engine has nothing of any more, is forgotten.
     """
     known = {record.original: record for _, record in labelled(engine)}
     for record in journal.records(str(engine.endpoint.url)):
         known.setdefault(record.original, record)
-    return tuple(scene(engine, record) for record in sorted(known.values(), key=lambda record: record.since))
+    found = [scene(engine, record) for record in sorted(known.values(), key=lambda record: record.since)]
+    for each in found:
+        if each.gone:
+            journal.forget(each.record.original)
+    return tuple(each for each in found if not each.gone)
 
 
 def scene(engine: Engine, record: Record) -> Scene:
@@ -91,7 +98,7 @@ def undo(engine: Engine, record: Record, *, stopping: bool = True) -> Outcome:
         raise TargetError(
             "original-gone",
             f"the original of {record.name} was removed: there is nothing to go back to",
-            f"`docker rm -f {record.name}`, or leave it as it is",
+            f"it goes on as it is: `docker inspect {record.name}`",
         )
     journal.forget(record.original)
     return outcome
@@ -119,6 +126,7 @@ class _Hands:
     outcome: Outcome
     stopping: bool
     stopped_at: float | None = None
+    ports: Mapping[str, str] = field(default_factory=dict)
 
     def take(self, step: Step) -> None:
         engine, ref = self.engine, step.ref
@@ -130,11 +138,14 @@ class _Hands:
             set_restart(engine, ref, step.restart)
         elif step.act is Act.STOP:
             self.stopped_at = self.stopped_at or time.monotonic()
-            stop(engine, ref)
+            told = engine.inspect_container(ref)
+            self.ports = published(told)
+            engine.stop(ref, timeout=stop_timeout(told))
         elif step.act is Act.START:
-            engine.start(ref)
+            start(engine, ref)
             if self.stopped_at is not None:
                 self.outcome.down = time.monotonic() - self.stopped_at
+            self.outcome.moved = moved(self.ports, published(engine.inspect_container(ref)))
         elif step.act is Act.SAVE:
             self.outcome.saved.append(_save(engine, ref, self.record))
         elif step.act is Act.REMOVE:
@@ -156,9 +167,31 @@ def set_restart(engine: Engine, ref: str, restart: Restart) -> None:
         engine.client.update_container(ref, restart_policy=policy)  # type: ignore[arg-type] # any name
 
 
-def stop(engine: Engine, ref: str) -> None:
-    """Stop it as `docker stop` does: its own signal, its own time."""
-    engine.stop(ref, timeout=stop_timeout(engine.inspect_container(ref)))
+def start(engine: Engine, ref: str) -> None:
+    """Start it; an error about a port says who has it."""
+    try:
+        engine.start(ref)
+    except EngineError as error:
+        raise (ports.told(engine, error) if error.code == "port-taken" else error) from None
+
+
+def published(inspected: Json) -> dict[str, str]:
+    """Where the engine's host takes connections for each port: "80/tcp" -> "0.0.0.0:32768"."""
+    found = json_access.mapping(json_access.mapping(inspected, "NetworkSettings"), "Ports")
+    return {
+        port: f"{bound[0].get('HostIp')}:{bound[0].get('HostPort')}"
+        for port in found
+        if (bound := json_access.maps(found, port))
+    }
+
+
+def moved(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:
+    """What to say of ports that are others now: the engine gives a container with a random port a new one each time."""
+    return tuple(
+        f"its {port} is published at {after[port]} now, before at {address}: its port is a random one"
+        for port, address in before.items()
+        if after.get(port, address) != address
+    )
 
 
 def stop_timeout(inspected: Json) -> int:

@@ -31,7 +31,7 @@ class Request:
 
     At most one of `pid` (the container's own), `host_pid` and `comm` says which process; none of them: PID 1, or
     its only child when PID 1 is an init. `image` overrides the sidecar's image. `duration` is in seconds.
-    `may_kill`: the process may die of the tool.
+    `may_kill`: the process may die of the tool. `output`: the caller's file for what the tool writes.
     """
 
     tool: str
@@ -48,6 +48,7 @@ class Request:
     tool_file: Path | None = None
     recreation: Recreation = field(default_factory=Recreation)
     may_kill: bool = False
+    output: Path | None = None
 
     def __post_init__(self) -> None:
         named = [each for each in (self.pid, self.host_pid, self.comm) if each is not None]

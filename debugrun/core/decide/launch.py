@@ -117,8 +117,10 @@ def under(  # noqa: PLR0913 - what, by what, from where, and how
     interactive = terminal and launch.mode.interactive_command != ()
     commands = [launch.mode.interactive_command if interactive else launch.mode.command, *launch.mode.then]
     workaround = option.tool_args if option is not None else ()
+    given = args or (() if interactive else workaround or launch.mode.default_args)
+    batch = bool(set(launch.mode.batch_flags) & set(given))
     values = {
-        "{args}": args or (() if interactive else workaround or launch.mode.default_args),
+        "{args}": (*given, *(launch.ending if batch else ())),
         "{aslr}": launch.aslr_on if aslr else launch.aslr_off,
         "{environment}": tuple(
             word.replace("{toolbox}", MOUNT).replace("{name}", name) for name, _ in environment for word in launch.hide

@@ -18,8 +18,17 @@ from debugrun.core.decide import judge_attempt as attempting
 from debugrun.core.decide.plan import Plan
 from debugrun.core.grants import Gate, Layer, Option, Placement, Verdict
 from debugrun.core.know.tool_file import Need, Tool
+from debugrun.core.rules.seccomp.calls import calls
 
 _NAMES = {Layer.YAMA: "Yama", Layer.PERF: "perf_event_paranoid", Layer.LSM: "AppArmor", Layer.SECCOMP: "seccomp"}
+
+
+_REFUSED = re.compile(r"Operation not permitted|Function not implemented|\bEPERM\b|\bENOSYS\b", re.IGNORECASE)
+_NEAR = 80  # characters before that in which the call's name is looked for
+# Calls whose names are words of English, or stand in texts of which another one is the cause.
+_WORDS = frozenset(
+    {"open", "read", "write", "close", "stat", "kill", "ptrace", "access", "bind", "connect", "exit", "link"}
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +43,9 @@ class Known:
     blames: Layer | None = None
     asks: str = ""
     instead: str = ""
+    caps: tuple[str, ...] = ()
+    rest: bool = False
+    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,17 +92,46 @@ def _known(entry: Mapping[str, object]) -> Known:
         blames=Layer(str(blames)) if blames else None,
         asks=str(entry.get("asks", "")),
         instead=str(entry.get("instead", "")),
+        caps=texts("caps"),
+        rest=entry.get("rest") is True,
+        examples=texts("examples"),
     )
 
 
-def recognise(error: str, tool: Tool) -> Known | None:
-    """What an error text means; the tool's own file is asked last, it names one layer only."""
-    for known in known_errors():
-        if (not known.tools or tool.name in known.tools) and known.text.search(error):
+def recognise(error: str, tool: Tool | None) -> Known | None:
+    """What an error text means, printed by that tool, or by a program that is none.
+
+    First a text that is known, then a system call that the text names, then a bare errno; the tool's own file is asked
+    last, it names one layer only.
+    """
+    ours = [each for each in known_errors() if not each.tools or tool is None or tool.name in each.tools]
+    for known in ours:
+        if not known.rest and known.text.search(error):
             return known
-    for failure in tool.failures:
+    if (called := _called(error)) is not None:
+        return called
+    for known in ours:
+        if known.rest and known.text.search(error):
+            return known
+    for failure in tool.failures if tool is not None else ():
         if failure.text in error:
-            return Known(text=re.compile(re.escape(failure.text)), says=f"{tool.name} failed", layers=(failure.layer,))
+            says = f"{tool.name} failed" if tool is not None else ""
+            return Known(text=re.compile(re.escape(failure.text)), says=says, layers=(failure.layer,))
+    return None
+
+
+def _called(error: str) -> Known | None:
+    """The system call that a text says was refused: "NAME: Operation not permitted", "NAME() failed: EPERM"."""
+    for match in _REFUSED.finditer(error):
+        before = error[max(0, match.start() - _NEAR) : match.start()].rpartition("\n")[2]
+        names = [name for name in re.findall(r"[a-z][a-z0-9_]{2,}", before) if name in calls() and name not in _WORDS]
+        if names:
+            return Known(
+                text=re.compile(re.escape(names[-1])),
+                says=f"{names[-1]}(2) was refused",
+                layers=(Layer.SECCOMP, Layer.ENGINE),
+                need=Need(gate="syscall", calls=(names[-1],)),
+            )
     return None
 
 

@@ -59,6 +59,18 @@ class Reader:
             readers.append(Reader(item, self.origin, f"{self.where}.{key}[{number}]".lstrip(".")))
         return readers
 
+    def word_sets(self, key: str, pattern: re.Pattern[str], what: str) -> tuple[tuple[str, ...], ...]:
+        """A list of lists of words, none of them empty; the words sorted. Raises ToolError."""
+        value = self.take(key, list, [])
+        assert isinstance(value, list)  # noqa: S101 - take() has checked it
+        sets = []
+        for number, words in enumerate(value):
+            if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
+                raise self.fail(f"{key}[{number}]", "expected a list of words")
+            self.matching(f"{key}[{number}]", tuple(words), pattern, what)
+            sets.append(tuple(sorted(words)))
+        return tuple(sets)
+
     def matching(self, key: str, items: tuple[str, ...], pattern: re.Pattern[str], what: str) -> None:
         """Raise ToolError for an item that the pattern does not match."""
         for item in items:

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from debugrun.core.grants import Layer
 from debugrun.core.know.gates import ELSEWHERE, GATES
 from debugrun.core.know.toml_table import Reader, mapping
+from debugrun.core.know.tool_output import Misleading, Output, parse_misleading
+from debugrun.core.know.tool_output import parse as parse_output
 from debugrun.errors import ToolError
 
 SCHEMA = 1
 
 _ATTACHING = {"{gdb-symbols}", "{gdb-attached}", "{gdb-stacks}", "{perf-symbols}", "{lldb-attach}", "{delve-attach}"}
+_ATTACHING |= {"{core-dump}"}  # by itself, with gdb as its interpreter
 PLACEHOLDERS = frozenset({"{pid}", "{args}"} | _ATTACHING)
 LAUNCH_PLACEHOLDERS = frozenset({"{program}", "{args}", "{aslr}", "{environment}", "{scratch}"})
 MOUNTS = ("/sys/kernel/tracing",)  # of the engine's host, into the sidecar, at the same path, read-only
@@ -60,7 +63,8 @@ class Mode:
     `command` is argv with PLACEHOLDERS; `default_args` stand in for {args} when none are given. For a terminal are
     `interactive_command`, `prompt` and `handover`: wait for the prompt, send the handover lines, then hand over. `then`
     are commands run after it in the same place. `duration`: in seconds, after it the tool is interrupted (SIGINT).
-    `network` is "none" or "target". `mounts` are of MOUNTS.
+    `network` is "none" or "target". `mounts` are of MOUNTS. `output`: how `-o FILE` gets what it writes,
+    `misleading`: options that give wrong results in a sidecar.
     """
 
     name: str
@@ -76,6 +80,8 @@ class Mode:
     duration: int | None = None
     network: str = "none"
     mounts: tuple[str, ...] = ()
+    output: Output | None = None
+    misleading: tuple[Misleading, ...] = ()
 
     @property
     def about_process(self) -> bool:
@@ -95,7 +101,7 @@ class Launch:
     file, so that a script's interpreter has to stand in for it. `environment` are variables that the tool needs where
     it is not at home, {environment} words that keep each ({name} in `hide`) from the program. {scratch} is a
     folder that can be written to. `below` is how many generations below the tool the program is: 0 where the tool
-    becomes it.
+    becomes it. `ending` follows the arguments where they hold a batch flag: words that end it as the program ended.
     """
 
     mode: Mode
@@ -105,6 +111,7 @@ class Launch:
     environment: tuple[tuple[str, str], ...] = ()
     hide: tuple[str, ...] = ()
     below: int = 1
+    ending: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,7 +190,7 @@ def parse(text: str, origin: str) -> Tool:
         breakpoints=reader.flag("breakpoints"),
         stop_signal=reader.text("stop_signal", "TERM"),
         harms_threads=reader.text("harms_threads"),
-        file_capabilities=_capability_sets(reader),
+        file_capabilities=reader.word_sets("file_capabilities", CAPABILITY, "a capability name such as SYS_PTRACE"),
         debian=packages.texts("debian"),
         pypi=packages.texts("pypi"),
         toolbox=reader.flag("toolbox", default=True),
@@ -202,19 +209,6 @@ def _table(reader: Reader, key: str, *, required: bool = False) -> Mapping[str, 
     return mapping(reader.take(key, dict, {}, required=required), reader.origin, key)
 
 
-def _capability_sets(reader: Reader) -> tuple[tuple[str, ...], ...]:
-    value = reader.take("file_capabilities", list, [])
-    assert isinstance(value, list)  # noqa: S101 - take() has checked it
-    sets = []
-    for number, names in enumerate(value):
-        key = f"file_capabilities[{number}]"
-        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            raise reader.fail(key, "expected a list of capability names")
-        reader.matching(key, tuple(names), CAPABILITY, "a capability name such as SYS_PTRACE")
-        sets.append(tuple(sorted(names)))
-    return tuple(sets)
-
-
 def _failure(reader: Reader) -> Failure:
     text = reader.text("text", required=True)
     layer = reader.text("layer", required=True)
@@ -226,6 +220,7 @@ def _failure(reader: Reader) -> Failure:
 
 def _mode(reader: Reader, name: str, placeholders: frozenset[str]) -> Mode:
     duration = reader.take("duration", int)
+    output = _table(reader, "output")
     then = reader.take("then", list, [])
     assert isinstance(then, list)  # noqa: S101 - take() has checked it
     mode = Mode(
@@ -241,6 +236,8 @@ def _mode(reader: Reader, name: str, placeholders: frozenset[str]) -> Mode:
         duration=duration if isinstance(duration, int) else None,
         network=reader.text("network", "none"),
         mounts=reader.texts("mounts"),
+        output=parse_output(Reader(output, reader.origin, f"modes.{name}.output")) if output else None,
+        misleading=tuple(parse_misleading(each) for each in reader.tables("misleading")),
         needs=tuple(_need(each) for each in reader.tables("needs", required="{program}" not in placeholders)),
     )
     if len(mode.then) != len(then):
@@ -278,6 +275,7 @@ def _launches(tables: Mapping[str, object], origin: str) -> Iterator[Launch]:
             environment=tuple((key, str(value)) for key, value in environment.items()),
             hide=reader.texts("hide"),
             below=below if isinstance(below, int) else 1,
+            ending=reader.texts("ending"),
         )
         for key, words in (("command", mode.command), ("interactive_command", mode.interactive_command)):
             if words and words.count("{program}") != 1:

@@ -91,6 +91,11 @@ class Scene:
         return next((each for each in self.stand_ins if each.name == self.record.name), None)
 
     @property
+    def gone(self) -> bool:
+        """Whether nothing of it is left on the engine: not even an image with the original's writable layer."""
+        return self.original is None and not self.stand_ins and not self.layers
+
+    @property
     def complete(self) -> bool:
         """Whether nothing is left to do but to go back some day."""
         return self.current is not None and self.current.ran and len(self.stand_ins) == 1

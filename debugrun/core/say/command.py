@@ -19,13 +19,17 @@ FIXED = {"{gdb-attached}": ("-ex", symbols.GDB_ATTACHED)}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filling:
-    """What stands in for the placeholders of a tool's commands. `args` are the user's own; () means the mode's."""
+    """What stands in for the placeholders of a tool's commands. `args` are the user's own; () means the mode's.
+
+    `output` are words before them that make the tool write its file to standard output.
+    """
 
     option: Option
     tool: Tool
     mode: Mode
     pid: int
     args: tuple[str, ...] = ()
+    output: tuple[str, ...] = ()
     prelude: bool = True
 
 
@@ -38,11 +42,15 @@ def tool_argv(words: tuple[str, ...], filling: Filling) -> tuple[str, ...]:
     argv: list[str] = []
     for word in words:
         if word == "{args}":
+            argv.extend(filling.output)
             argv.extend(filling.args or option.tool_args or filling.mode.default_args)
         elif word == "{gdb-symbols}":
             argv.extend(symbols.gdb_arguments(pid, prelude=filling.prelude))
         elif word == "{gdb-stacks}":
             argv.extend(symbols.stacks_arguments([pid]) if filling.prelude else ("-batch", "-ex", "..."))
+        elif word == "{core-dump}":
+            plainly = ("-batch", "-p", str(pid), "-ex", "gcore /tmp/core")
+            argv.extend(symbols.core_arguments(pid) if filling.prelude else plainly)
         elif word == "{perf-symbols}":
             argv.extend(symbols.perf_arguments(pid))
         elif word in PLAINLY and not filling.prelude:

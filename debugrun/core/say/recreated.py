@@ -12,9 +12,9 @@ SCHEMA = 1
 
 
 def state(scene: Scene) -> str:
-    """recreated, interrupted (neither was finished), kept (the original is gone)."""
+    """recreated, interrupted (neither was finished), kept (the original is gone), removed (both are)."""
     if scene.original is None:
-        return "kept"
+        return "kept" if scene.stand_ins else "removed"
     return "recreated" if scene.complete else "interrupted"
 
 
@@ -26,11 +26,13 @@ def as_text(scenes: Sequence[Scene], now: float) -> str:
 def line(scene: Scene, now: float) -> str:
     """What a container still runs with, since when, and what ends that; `now` in seconds since the epoch."""
     record = scene.record
+    layers = ", ".join(layer.removeprefix("sha256:")[:12] for layer in scene.layers)
     since = f"for {record.tool} {_age(now - record.since)} ago"
     return {
         "recreated": f"{record.name} runs with {record.grant}, recreated {since}: `debugrun restore {record.name}`",
         "interrupted": f"{record.name} was being recreated {since}, not to the end: `debugrun restore {record.name}`",
         "kept": f"{record.name} runs with {record.grant}, recreated {since}; its original was removed",
+        "removed": f"{record.name} was removed, recreated {since}; what it had written is in the image {layers}",
     }[state(scene)]
 
 

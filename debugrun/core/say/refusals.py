@@ -81,6 +81,12 @@ REFUSALS = (
         hint="set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH",
     ),
     _Refusal(
+        pattern=r"port is already allocated|(?:bind|listen).*address already in use|failed to bind (?:host )?port",
+        code="port-taken",
+        message="a port of {ref} is taken on the engine's host: {text}",
+        hint="`docker ps` shows who publishes it, `ss -ltnp` on the engine's host who listens",
+    ),
+    _Refusal(
         pattern=r"seccomp profile",
         code="seccomp-refused",
         message="the engine does not take the seccomp profile: {text}",
@@ -124,7 +130,7 @@ REFUSALS = (
 
 def refused(status: int, text: str, where: str, what: str, ref: str) -> DebugrunError:
     """The answer of HTTP `status` with `text` by the engine `where`, to a request to do `what` with `ref`."""
-    text = " ".join(text.split())
+    text = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", " ".join(text.split()))
     for each in REFUSALS:
         if re.search(each.pattern, text, re.IGNORECASE):
             return each.kind(each.code, each.message.format(ref=ref, text=text), each.hint)

@@ -101,7 +101,7 @@ OLD = {"engine": {"version": "20.10.24", "capabilities": ["SYS_PTRACE", "SYS_ADM
         ("delve", {"process": UID_1000}, "could not attach to pid 1: operation not permitted", "ptrace: uid"),
         ("delve", {"process": UID_1000}, "Could not attach to pid 1: current user does not own the process", "ptrace"),
         ("lldb", {"process": UID_1000}, "error: attach failed: lost connection", "ptrace: uid"),
-        ("eu-stack", {"process": {"dumpable": False}}, "dwfl_linux_proc_report pid 1: x", "ptrace: PID 1 is not"),
+        ("lsof", {"process": {"dumpable": False}}, "(readlink: Permission denied)", "ptrace: PID 1 is not"),
         ("rr", {}, "errno: EPERM) Failed to initialize counter", "seccomp: the default profile"),
         ("bpftrace", {}, "ERROR: failed to load program: Operation not permitted", "seccomp: the default"),
         (
@@ -175,3 +175,41 @@ def test_every_text_of_a_tool_file_is_recognised() -> None:
         tool = catalog.load(name)
         for failure in tool.failures:
             assert why.recognise(failure.text, tool) is not None
+
+
+EXAMPLES = [(known, example) for known in why.known_errors() for example in known.examples]
+
+
+@pytest.mark.parametrize(("known", "example"), EXAMPLES, ids=[example[:40] for _, example in EXAMPLES])
+def test_a_real_text_is_known_by_its_own_entry(known: why.Known, example: str) -> None:
+    tool = catalog.load(known.tools[0]) if known.tools else None
+    assert why.recognise(example, tool) is known
+    assert known.layers
+    assert known.instead or known.need or known.caps or known.tools
+
+
+def test_enough_real_texts_are_known() -> None:
+    assert len(EXAMPLES) >= 60
+
+
+@pytest.mark.parametrize(
+    ("error", "call"),
+    [
+        ("mseal: Operation not permitted", "mseal"),
+        ("quotactl() failed: Function not implemented", "quotactl"),
+        ("myprogram: open_tree failed with EPERM", "open_tree"),
+        ("perf_event_open is fine\nbut acct: Operation not permitted", "acct"),
+    ],
+)
+def test_a_calls_name_is_read_out_of_a_text_that_nobody_knows(error: str, call: str) -> None:
+    known = why.recognise(error, None)
+    assert known is not None
+    assert known.need is not None
+    assert known.need.calls == (call,)
+
+
+@pytest.mark.parametrize("error", ["cannot open file: Operation not permitted", "read: EPERM"])
+def test_a_word_of_english_is_no_call(error: str) -> None:
+    known = why.recognise(error, None)
+    assert known is not None
+    assert known.rest

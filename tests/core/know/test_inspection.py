@@ -10,8 +10,6 @@ import pytest
 from debugrun.core.know import inspection
 from debugrun.core.know.facts import ContainerFacts, EngineFacts
 from debugrun.core.know.procfs import CAPABILITIES
-from debugrun.errors import TargetError
-from debugrun.observe.observe import check
 from tests import TESTS
 
 RECORDED = TESTS / "facts"
@@ -263,19 +261,3 @@ def test_programs_are_looked_for_on_the_containers_path(env: list[str], first: s
     assert folders[0] == first
     assert {"/usr/bin", "/bin", "/sbin"} <= set(folders)
     assert not {"relative", "/no"} & set(folders)
-
-
-@pytest.mark.parametrize(
-    ("changes", "code", "hint"),
-    [
-        ({"state": "exited"}, "container-not-running", "docker start root"),
-        ({"state": "created"}, "container-not-running", "docker start root"),
-        ({"state": "paused"}, "container-paused", "docker unpause root"),
-        ({"state": "restarting"}, "container-restarting", "docker logs --tail 20 root"),
-        ({"pid": 0}, "container-not-running", "docker start root"),
-    ],
-)
-def test_a_container_that_can_not_be_debugged_says_what_to_do(changes: Mapping[str, Any], code: str, hint: str) -> None:
-    with pytest.raises(TargetError) as caught:
-        check(replace(container_of("docker-28.5", "root"), **changes))
-    assert (caught.value.code, caught.value.hint) == (code, hint)

@@ -91,8 +91,6 @@ DELVE = Work(
     typed=b"break main.pause\ncontinue\nbt\nclearall\nexit\nn\n",
     shows=(b"Breakpoint 1", b"main.work", b"main.main"),
 )
-# It ends with 1 where it could not unwind to the end: for want of the target's files in its own file system.
-EU_STACK = Work(tool="eu-stack", shows=(b"TID 1:", b"#0 "), statuses=(0, 1))
 GCORE = Work(tool="gcore", shows=(b"\x7fELF", b"/worker\0"))
 LSOF = Work(tool="lsof", shows=(b" cwd ", b" 1w "))
 THREADS = Work(tool="jattach", shows=(b"Full thread dump",))
@@ -152,7 +150,7 @@ NAMESPACES = (
     Given(user=NOBODY, seccomp="unconfined"),
 )
 ALL = (
-    *((work, name, TRACING) for work in (LLDB, EU_STACK, GCORE, LSOF) for name in NATIVE),
+    *((work, name, TRACING) for work in (LLDB, GCORE, LSOF) for name in NATIVE),
     *((DELVE, name, TRACING) for name in GO),
     *((work, name, BECOMING) for work in (THREADS, JCMD) for name in JAVA),
     *((work, name, EVENTS) for work in (PROFILE, TRACEPOINTS, SYSTEM) for name in ("busy-root", "busy-u1000")),

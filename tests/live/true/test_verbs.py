@@ -94,7 +94,6 @@ WORK = (
         lacks="Operation not permitted|Permission denied|<not supported>",  # the latter of a call that does not exist
     ),
     Work(tool="lsof", argv="lsof -n -P -l -p 1", shows="cwd", lacks="readlink: Permission|opendir: Permission"),
-    Work(tool="eu-stack", argv="eu-stack -p 1", shows="#0 ", lacks="dwfl_linux_proc"),
 )
 
 
