@@ -44,21 +44,8 @@ def tool_argv(words: tuple[str, ...], filling: Filling) -> tuple[str, ...]:
         if word == "{args}":
             argv.extend(filling.output)
             argv.extend(filling.args or option.tool_args or filling.mode.default_args)
-        elif word == "{gdb-symbols}":
-            argv.extend(symbols.gdb_arguments(pid, prelude=filling.prelude))
-        elif word == "{gdb-stacks}":
-            argv.extend(symbols.stacks_arguments([pid]) if filling.prelude else ("-batch", "-ex", "..."))
-        elif word == "{core-dump}":
-            plainly = ("-batch", "-p", str(pid), "-ex", "gcore /tmp/core")
-            argv.extend(symbols.core_arguments(pid) if filling.prelude else plainly)
-        elif word == "{perf-symbols}":
-            argv.extend(symbols.perf_arguments(pid))
-        elif word in PLAINLY and not filling.prelude:
-            argv.extend(each.replace("{pid}", str(pid)) for each in PLAINLY[word])
-        elif word == "{lldb-attach}":
-            argv.extend(symbols.lldb_arguments(pid))
-        elif word == "{delve-attach}":
-            argv.extend(symbols.delve_arguments(pid, filling.tool.binary))
+        elif (brought := _brought(word, filling)) is not None:
+            argv.extend(brought)
         else:
             argv.extend(FIXED.get(word, (word.replace("{pid}", str(pid)),)))
     if option.file_capability and argv[0] == filling.tool.binary:
@@ -70,6 +57,26 @@ def handover(mode: Mode, filling: Filling) -> tuple[str, ...]:
     """The lines that are typed for the user at the tool's first prompts."""
     lines = (symbols.GDB_ATTACHED if line == "{gdb-attached}" else line for line in mode.handover)
     return tuple(line.replace("{pid}", str(filling.pid)) for line in lines)
+
+
+def _brought(word: str, filling: Filling) -> tuple[str, ...] | None:  # noqa: PLR0911 - a placeholder each
+    """What stands for a placeholder that brings files or programs along; None: it is none of them."""
+    pid, whole = filling.pid, filling.prelude
+    if word == "{gdb-symbols}":
+        return symbols.gdb_arguments(pid, prelude=whole)
+    if word == "{gdb-stacks}":
+        return symbols.stacks_arguments([pid]) if whole else ("-batch", "-ex", "...")
+    if word == "{core-dump}":
+        return symbols.core_arguments(pid) if whole else ("-batch", "-p", str(pid), "-ex", "gcore /tmp/core")
+    if word == "{perf-symbols}":
+        return symbols.perf_arguments(pid)
+    if word in PLAINLY and not whole:
+        return tuple(each.replace("{pid}", str(pid)) for each in PLAINLY[word])
+    if word == "{lldb-attach}":
+        return symbols.lldb_arguments(pid)
+    if word == "{delve-attach}":
+        return symbols.delve_arguments(pid, filling.tool.binary)
+    return None
 
 
 def copy_path(tool: Tool, option: Option) -> str:

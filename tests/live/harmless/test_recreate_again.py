@@ -224,3 +224,34 @@ def test_a_batch_of_ones_own_ends_as_the_program_did(
     assert targets
     crash = ["python3", "-c", "import ctypes; ctypes.string_at(1)"]
     debugrun("run", "gdb", FULL, "--tool-args", words, "--", *crash, status=status)
+
+
+def test_a_program_gets_what_it_was_found_to_lack_and_no_more(
+    engine: docker.APIClient, debugrun: Run, toolbox: str, targets: object
+) -> None:
+    """personality(0x40000) by the program itself: refused before, allowed in the container that `why` proposes."""
+    assert toolbox
+    assert targets
+    tries = (
+        "import ctypes, time\nprint('ok' if ctypes.CDLL(None).personality(0x40000) != -1 else 'refused', flush=True)\n"
+    )
+    tries += "while True: time.sleep(0.1)"
+    with container(engine, ["python3", "-c", tries]) as name:
+        text = "ThreadSanitizer: unexpected memory mapping 0x5b1b4a3a8000-0x5b1b4a3ae000"
+        told = json.loads(debugrun("why", name, "--from-error", text, "--json", status=0).stdout)
+        assert told["blocked"] == ["personality(0x40000)"]
+        line = told["options"][0]["recreate"]
+        assert line == f"debugrun recreate {name} --open 'personality(0x40000)'"
+        assert logged(engine, name) == "refused"
+        debugrun("recreate", name, "--open", "personality(0x40000)", "--yes", status=0)
+        assert logged(engine, name) == "ok"
+        assert engine.inspect_container(name)["HostConfig"]["CapAdd"] is None
+        debugrun("restore", name, status=0)
+
+
+def logged(engine: docker.APIClient, name: str) -> str:
+    deadline = time.monotonic() + 30
+    while not (found := engine.logs(name)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return str(found.decode().splitlines()[-1])
