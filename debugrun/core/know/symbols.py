@@ -74,7 +74,7 @@ def perf_arguments(pid: int) -> tuple[str, ...]:
     return ("sh", "-c", _text("perf/files.sh"), "sh", str(pid))
 
 
-def core_arguments(pid: int) -> tuple[str, ...]:
+def gcore_arguments(pid: int) -> tuple[str, ...]:
     """Arguments that make gdb's Python write a core of `pid` to standard output; gdb itself does not attach."""
     source = f"{_text('gcore/dump.py')}\ndump({pid})\n"
     return ("-nx", "-batch-silent", "-iex", f"python exec({source!r}, {{'__name__': 'debugrun'}})")

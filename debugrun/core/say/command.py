@@ -67,7 +67,7 @@ def _brought(word: str, filling: Filling) -> tuple[str, ...] | None:  # noqa: PL
     if word == "{gdb-stacks}":
         return symbols.stacks_arguments([pid]) if whole else ("-batch", "-ex", "...")
     if word == "{core-dump}":
-        return symbols.core_arguments(pid) if whole else ("-batch", "-p", str(pid), "-ex", "gcore /tmp/core")
+        return symbols.gcore_arguments(pid) if whole else ("-batch", "-p", str(pid), "-ex", "gcore /tmp/core")
     if word == "{perf-symbols}":
         return symbols.perf_arguments(pid)
     if word in PLAINLY and not whole:
