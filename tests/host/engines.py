@@ -93,6 +93,13 @@ def up(name: str) -> str:
     return host
 
 
+def unpacked(name: str) -> Path:
+    """The folder with the programs of that engine, which is not started. Raises HostError."""
+    series, _ = _parse(name)
+    with _lock(folder() / "engines.lock"):
+        return _root(series)
+
+
 def running(name: str) -> bool:
     """Whether that engine answers."""
     return _answers(f"unix://{_home(name) / 's' / 'd.sock'}")

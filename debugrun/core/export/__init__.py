@@ -22,6 +22,7 @@ FORMATS: dict[str, Format] = {
         placements=(_OWN,),
         render=swarm.render,
         missing=swarm.missing,
+        too_old=swarm.too_old,
     ),
     "kubernetes": Format(
         summary="an ephemeral container, as a patch", placements=(_BESIDE,), render=kubernetes.patch, suffix=".json"

@@ -90,13 +90,15 @@ class Format:
     """One way to write an `Ask` down.
 
     `placements` are the kinds of option that it can say: a container beside the target, an exec, or the target's own
-    grant. `missing` says what of the privileges it has no words for that the tool needs. `suffix` ends the file's name.
+    grant. `missing` says what of the privileges it has no words for that the tool needs, `too_old` what this engine
+    would ignore. `suffix` ends the file's name.
     """
 
     summary: str
     placements: tuple[Placement, ...]
     render: Callable[[Ask], Export]
     missing: Callable[[Privileges], tuple[str, ...]] = lambda _: ()
+    too_old: Callable[[Privileges, Facts], tuple[str, ...]] = lambda _, __: ()
     suffix: str = ""
 
 

@@ -128,7 +128,7 @@ def _first(wish: Wish, tool: Tool, decision: Plan, placement: Placement) -> tupl
     refusal = ""
     for number, option in _candidates(wish, decision, placement):
         ask = _ask(wish, tool, decision, option)
-        said = wish.format.missing(ask.privileges)
+        said = (*wish.format.missing(ask.privileges), *wish.format.too_old(ask.privileges, decision.facts))
         if said:
             refusal = refusal or f"{_what(option, decision.facts)} is what works, and {'; '.join(said)}"
             continue

@@ -10,6 +10,9 @@ import shlex
 
 from debugrun.core.export.ask import Ask, Export, Privileges
 from debugrun.core.export.words import as_json
+from debugrun.core.know.facts import Facts
+
+_SINCE = (1, 46)  # moby api/swagger.yaml v1.46: ContainerSpec.Privileges.Seccomp, AppArmor, NoNewPrivileges
 
 
 def missing(given: Privileges) -> tuple[str, ...]:
@@ -18,6 +21,14 @@ def missing(given: Privileges) -> tuple[str, ...]:
     if given.apparmor not in {"", "unconfined"}:
         said.append(f"Swarm can't name the AppArmor profile {given.apparmor}")
     return tuple(said)
+
+
+def too_old(given: Privileges, facts: Facts) -> tuple[str, ...]:
+    """Engines before API 1.46 take the body and drop what they do not know of it, without a word (measured)."""
+    version = tuple(int(part) for part in facts.engine.api_version.split(".") if part.isdigit())
+    if not facts.engine.api_version or version >= _SINCE or not (given.seccomp != "default" or given.apparmor):
+        return ()
+    return (f"Docker {facts.engine.version} ignores a service's seccomp and AppArmor profile: it takes Docker 27",)
 
 
 def render(ask: Ask) -> Export:
@@ -33,6 +44,7 @@ def render(ask: Ask) -> Export:
     notes += (
         "no flag of docker service says this: the body goes to the API, merged into the service's whole Spec",
         "`docker stack deploy` ignores security_opt, privileged and pid",
+        "every node needs Docker 27: older ones ignore the profile without a word",
     )
     address = f"/services/{ask.target}/update?version=N"
     return Export(

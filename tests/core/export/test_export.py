@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -31,6 +32,8 @@ from debugrun.core.export.words import as_yaml
 from debugrun.core.rules.seccomp import parse_profile
 from debugrun.errors import DebugrunError, UsageError
 from tests import exported
+from tests.host import engines
+from tests.host.state import HostError
 
 WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=30)
 
@@ -232,3 +235,40 @@ def test_nothing_that_a_format_cannot_say_is_widened() -> None:
     assert FORMATS["ecs"].missing(profile)
     assert FORMATS["swarm"].missing(Privileges(privileged=True))
     assert made("perf-uid-1000", "ecs") is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "name"), asks_for("quadlet"))
+def test_podmans_own_generator_makes_what_was_planned(case: str, name: str) -> None:
+    try:
+        root = engines.unpacked("podman-5.8")
+    except HostError as error:
+        pytest.skip(str(error))
+    if os.geteuid() != 0:
+        pytest.skip("Podman's generator is run from its unpacked package, by chroot(2): run it as root")
+    ask = made(case, name)
+    assert ask is not None
+    with tempfile.TemporaryDirectory(dir=root / "tmp") as folder:
+        (Path(folder) / "x.container").write_text(rendered(case, name))
+        inside = "/" + str(Path(folder).relative_to(root))
+        words = [
+            "chroot",
+            str(root),
+            "/usr/bin/env",
+            f"QUADLET_UNIT_DIRS={inside}",
+            "/usr/libexec/podman/quadlet",
+            "-dryrun",
+        ]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    start = next(line for line in done.stdout.splitlines() if line.startswith("ExecStart="))
+    line = dockerline.parse(["podman", *shlex.split(start)[1:]]).attempt
+    given = ask.privileges
+    assert set(line.cap_add) == set(given.cap_add)
+    assert line.cap_drop == given.cap_drop
+    assert line.privileged == given.privileged
+    assert line.no_new_privileges == given.no_new_privileges
+    assert line.pid_mode == (f"container:{given.pid}" if given.pid else "")
+    assert (line.apparmor or "") == given.apparmor
+    assert line.seccomp == ("custom" if given.seccomp.endswith(".json") else given.seccomp)
+    assert (line.user or "") == given.user

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import shlex
 import shutil
 import subprocess
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +19,7 @@ import pytest
 
 from tests.conftest import Completed
 from tests.host import compose
+from tests.host.state import folder
 
 pytestmark = [
     pytest.mark.live,
@@ -145,15 +149,15 @@ def project(targets: Mapping[str, str], tmp_path: Path) -> Iterator[tuple[Path, 
 def test_a_compose_override_is_taken_and_its_service_works(
     engine: docker.APIClient, debugrun: Run, project: tuple[Path, list[str]], tool: str
 ) -> None:
-    folder, words = project
+    place, words = project
     container = subprocess.run(
-        [*words, "ps", "-q", "app"], cwd=folder, check=True, capture_output=True, text=True
+        [*words, "ps", "-q", "app"], cwd=place, check=True, capture_output=True, text=True
     ).stdout
-    debugrun("export", tool, container.strip(), "--to", "compose", "-o", str(folder / "compose.debug.yaml"), status=0)
+    debugrun("export", tool, container.strip(), "--to", "compose", "-o", str(place / "compose.debug.yaml"), status=0)
     both = [*words, "-f", "compose.yaml", "-f", "compose.debug.yaml", "--profile", "debug"]
     config = json.loads(
         subprocess.run(
-            [*both, "config", "--format", "json"], cwd=folder, check=True, capture_output=True, text=True
+            [*both, "config", "--format", "json"], cwd=place, check=True, capture_output=True, text=True
         ).stdout
     )
     service = config["services"][f"app-{tool}"]
@@ -165,7 +169,66 @@ def test_a_compose_override_is_taken_and_its_service_works(
     }
     done = subprocess.run(
         [*both, "run", "--rm", "-T", f"app-{tool}", service["command"][0], *check[tool]],
-        cwd=folder, check=False, capture_output=True, text=True, timeout=120,
+        cwd=place, check=False, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert {"gdb": "#0 ", "perf": "msec task-clock"}[tool] in done.stdout + done.stderr
     assert engine.inspect_container(container.strip())["State"]["Running"]
+
+
+@pytest.fixture
+def swarm(engine: Any) -> Iterator[Any]:  # noqa: ANN401 - docker-py says no types of a swarm
+    """The tests' own engine as a swarm of one; nobody else's is made one."""
+    if str(folder()) not in os.environ.get("DOCKER_HOST", ""):
+        pytest.skip("the engine in reach is not the tests' own: a private one (make engine) can be made a swarm")
+    engine.init_swarm(advertise_addr="127.0.0.1", listen_addr="127.0.0.1:2377")
+    try:
+        yield engine
+    finally:
+        engine.leave_swarm(force=True)
+
+
+def task_container(engine: Any, service: str, *, other_than: str = "") -> str:  # noqa: ANN401 - the same
+    """The running container of a service's only task; a new one, where the old is named."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for task in engine.tasks(filters={"service": service, "desired-state": "running"}):
+            container = task["Status"].get("ContainerStatus", {}).get("ContainerID", "")
+            if task["Status"]["State"] == "running" and container not in {"", other_than}:
+                return str(container)
+        time.sleep(0.3)
+    raise AssertionError(engine.tasks(filters={"service": service}))
+
+
+@pytest.mark.slow
+def test_a_swarm_service_gets_the_profile_and_nothing_else(
+    swarm: Any,  # noqa: ANN401 - the same
+    debugrun: Run,
+    targets: Mapping[str, str],
+) -> None:
+    assert targets
+    spec = {"Image": "debugrun-test/app", "User": "1000:1000"}
+    service = swarm.create_service({"ContainerSpec": spec}, name="debugrun-export-test")["ID"]
+    try:
+        first = task_container(swarm, service)
+        line = ("export", "perf", first, "--to", "swarm", "--service", "debugrun-export-test")
+        if tuple(map(int, swarm.version()["ApiVersion"].split("."))) < (1, 46):
+            assert "ignores a service's seccomp" in debugrun(*line, status=126).stderr
+            return
+        done = debugrun(*line, status=0)
+        body = json.loads(done.stdout)["TaskTemplate"]["ContainerSpec"]
+        found = swarm.inspect_service(service)
+        whole = found["Spec"]
+        whole["TaskTemplate"]["ContainerSpec"] |= body
+        answer = swarm.post(
+            f"{swarm.base_url}/services/{service}/update", params={"version": found["Version"]["Index"]}, json=whole
+        )
+        answer.raise_for_status()
+        second = task_container(swarm, service, other_than=first)
+        changed = difference(host_config(swarm, first), host_config(swarm, second))
+        (option,) = changed.pop("SecurityOpt")
+        assert changed == {}
+        assert json.loads(option.removeprefix("seccomp=")) == json.loads(
+            base64.b64decode(body["Privileges"]["Seccomp"]["Profile"])
+        )
+    finally:
+        swarm.remove_service(service)

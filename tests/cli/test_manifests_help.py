@@ -13,7 +13,7 @@ import typer.main
 
 from debugrun.cli import app
 
-TOPIC = (Path(__file__).parents[2] / "debugrun" / "help" / "export.md").read_text()
+TOPIC = (Path(__file__).parents[2] / "debugrun" / "help" / "manifests.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", TOPIC, re.DOTALL)
 LINES = [line for _, block in BLOCKS for line in block.splitlines() if line.startswith("debugrun ")]
 PROGRAM = Path(sys.executable).with_name("debugrun")
