@@ -6,12 +6,20 @@ import contextlib
 import errno
 import gc
 import os
+import signal
 import sys
 
-from debugrun import CEILING_VARIABLE
-from debugrun.engine import contexts
-from debugrun.errors import EXIT_FAILED, EXIT_INTERRUPT, DebugrunError
-from debugrun.toolbox import catalog
+# While modules are loaded there is nothing to clean up: Ctrl-C ends us as it ends any program, and not by a traceback.
+_INTERRUPT = signal.getsignal(signal.SIGINT)
+if _INTERRUPT is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from debugrun import CEILING_VARIABLE  # noqa: E402 - see above
+from debugrun.engine import contexts  # noqa: E402
+from debugrun.errors import EXIT_FAILED, EXIT_INTERRUPT, DebugrunError  # noqa: E402
+from debugrun.toolbox import catalog  # noqa: E402
+
+signal.signal(signal.SIGINT, _INTERRUPT)
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # write(2): a disk that takes no more
 
@@ -30,6 +38,8 @@ def main() -> None:
         if error.hint:
             print(f"debugrun: try: {error.hint}", file=sys.stderr)
         status = error.status
+    except KeyboardInterrupt:
+        status = EXIT_INTERRUPT
     except BrokenPipeError:
         # The reader of our output went away: nothing to say, and nowhere to say it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -148,10 +148,9 @@ def _options(app: typer.Typer, name: str) -> first_words.Options:
 
 def _known(name: str, folder: Path, custom: Path | None, *, completing: bool) -> str:
     """The summary of a tool whose file is right. Raises ToolError."""
-    mine = custom is not None and custom.stem == name
-    if not mine and not completing and name not in (known := catalog.names(folder)):
+    if custom is None and not completing and name not in (known := catalog.names(folder)):
         raise first_words.unknown(name, {*VERBS, *known})
-    return (catalog.load_file(custom) if custom and custom.stem == name else catalog.load(name, folder)).summary
+    return (catalog.load_file(custom, called=name) if custom else catalog.load(name, folder)).summary
 
 
 def _tool_file(argv: list[str]) -> Path | None:

@@ -50,8 +50,8 @@ def doctor(
 ) -> None:
     """Show the engine and its host on one page, and what each tool would need here.
 
-    Exit status: 0 when every tool has a way within --max-grant, for each kind of target; else 126. With --report 0 when
-    all that was tried became what was predicted, else 1.
+    Exit status: 0 when every tool of the toolbox has a way within --max-grant, for each kind of target; else 126. With
+    --report 0 when all that was tried became what was predicted, else 1.
     """
     if report is not None:
         raise typer.Exit(selftest.run(report, ceiling(max_grant, None), catalog.user_directory()))
@@ -59,7 +59,7 @@ def doctor(
 
 
 def show(container: str | None, limit: Ceiling, folder: Path, *, as_json: bool) -> int:
-    """Print the page. 0 when every tool has a way within the ceiling, else 126."""
+    """Print the page. 0 when every tool of the toolbox has a way within the ceiling, else 126."""
     with engines.connect() as connection:
         found = examine(connection, container)
     rows = deciding.matrix(found, (catalog.load(name, folder) for name in catalog.names(folder)), limit)

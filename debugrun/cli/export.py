@@ -129,7 +129,11 @@ def export(  # noqa: PLR0913 - each is an option of the command line
 def _decided(request: Request, wish: Wish, mode: str, facts_file: Path | None) -> tuple[Ask, str]:
     """What is asked for, and why. Raises DebugrunError."""
     folder = catalog.user_directory()
-    tool = catalog.load_file(request.tool_file) if request.tool_file else catalog.load(request.tool, folder)
+    tool = (
+        catalog.load_file(request.tool_file, called=request.tool)
+        if request.tool_file
+        else catalog.load(request.tool, folder)
+    )
     wish = _with_mode(wish, tool, mode)
     if facts_file is not None:
         facts = read_facts(facts_file)

@@ -75,7 +75,11 @@ def show(request: Request, folder: Path, wish: Wish) -> None:
 
     Raises RefusedError: nothing is blocked, or the profile in force is not known; UsageError: a bad file.
     """
-    tool = catalog.load_file(request.tool_file) if request.tool_file else catalog.load(request.tool, folder)
+    tool = (
+        catalog.load_file(request.tool_file, called=request.tool)
+        if request.tool_file
+        else catalog.load(request.tool, folder)
+    )
     mode = _mode(tool, request.mode, wish)
     needs = [*mode.needs, *(() if wish.aslr else (ASLR_OFF,))]
     with engine.connect() as connection:

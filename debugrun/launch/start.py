@@ -103,7 +103,7 @@ def show(wish: Wish, folder: Path, *, as_json: bool) -> int:
 def decide(connection: Engine, wish: Wish, folder: Path) -> Decided:
     """Look at engine, host and image, and decide. Raises DebugrunError."""
     runoptions.ports(wish.options)  # the container to look into publishes nothing, so a mistake would show late
-    tool = catalog.load_file(wish.tool_file) if wish.tool_file else catalog.load(wish.tool, folder)
+    tool = catalog.load_file(wish.tool_file, called=wish.tool) if wish.tool_file else catalog.load(wish.tool, folder)
     way = tool.launch(wish.mode)
     found = engine_host.examine(connection)
     staged = _stage(connection, wish, tool, way, found.engine)

@@ -56,7 +56,7 @@ def run(wish: Wish, folder: Path) -> int:
 
     Raises DebugrunError.
     """
-    tool = catalog.load_file(wish.tool_file) if wish.tool_file else catalog.load(wish.tool, folder)
+    tool = catalog.load_file(wish.tool_file, called=wish.tool) if wish.tool_file else catalog.load(wish.tool, folder)
     way = tool.launch(wish.mode)
     with engines.connect() as connection, apply.ending():
         before = _with_command(connection.inspect_container(wish.like), wish.command)

@@ -35,7 +35,11 @@ def run(request: Request, folder: Path) -> int:
 
     Raises DebugrunError; the original is then in its place, or the hint says how to have it back.
     """
-    tool = catalog.load_file(request.tool_file) if request.tool_file else catalog.load(request.tool, folder)
+    tool = (
+        catalog.load_file(request.tool_file, called=request.tool)
+        if request.tool_file
+        else catalog.load(request.tool, folder)
+    )
     way = tool.launch(request.mode)
     with engines.connect() as connection, apply.ending():
         before = connection.inspect_container(request.container)

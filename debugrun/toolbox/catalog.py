@@ -65,8 +65,11 @@ def load(name: str, own: Path | None = None) -> Tool:
     raise ToolError("no-such-tool", f"no data file for tool {name!r}", hint)
 
 
-def load_file(path: Path) -> Tool:
-    """The tool of one file. Raises ToolError: unreadable, or `bad-tool-file`."""
+def load_file(path: Path, *, called: str = "") -> Tool:
+    """The tool of one file, which is `called` so where somebody typed that, else as the file is.
+
+    Raises ToolError: unreadable, or `bad-tool-file`.
+    """
     from debugrun.core.know.tool_file import parse  # noqa: PLC0415 - 20 ms that --help and completion need not pay
 
     try:
@@ -74,12 +77,15 @@ def load_file(path: Path) -> Tool:
     except (OSError, UnicodeDecodeError) as error:
         raise ToolError("bad-tool-file", f"{path}: {error}", "name a readable TOML file") from error
     tool = parse(text, path.name)
-    if tool.name != path.stem:
+    if called and tool.name != called:
+        message = f"{path.name} describes the tool {tool.name}, and {called} was asked for"
+        raise ToolError("bad-tool-file", message, f"debugrun {tool.name} CONTAINER --tool-file {path}")
+    if not called and tool.name != path.stem:
         raise ToolError("bad-tool-file", f"{path.name}: name: {tool.name!r} is not the file's name", "rename one")
     return tool
 
 
 def find_tool(request: Request, own: Path) -> tuple[Tool, Mode]:
     """The tool and the mode that were asked for. Raises ToolError."""
-    tool = load_file(request.tool_file) if request.tool_file else load(request.tool, own)
+    tool = load_file(request.tool_file, called=request.tool) if request.tool_file else load(request.tool, own)
     return tool, tool.mode(request.mode)

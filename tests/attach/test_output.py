@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from debugrun.attach import output
@@ -44,6 +44,7 @@ def content(fd: int) -> bytes:
     return os.pread(fd, 1 << 20, 0)
 
 
+@settings(deadline=None, max_examples=40)
 @given(cuts=st.lists(st.integers(0, len(WHOLE)), max_size=9))
 def test_a_core_is_the_same_however_its_records_are_cut(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int]

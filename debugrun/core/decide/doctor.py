@@ -219,8 +219,9 @@ def matrix(found: Findings, tools: Iterable[Tool], ceiling: Ceiling) -> Mapping[
 
 
 def everything_works(rows: Mapping[str, Mapping[str, Plan]]) -> bool:
-    """Whether every tool has a way within the ceiling, for every kind of target."""
-    return all(decision.option is not None for row in rows.values() for decision in row.values())
+    """Whether every tool of the toolbox has a way within the ceiling, for every kind of target."""
+    decisions = (decision for row in rows.values() for decision in row.values())
+    return all(decision.option is not None for decision in decisions if decision.tool.toolbox)
 
 
 def cell(decision: Plan) -> str:

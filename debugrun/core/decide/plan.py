@@ -247,7 +247,9 @@ def _carried(base: Option, names: tuple[str, ...], tool: Tool, facts: Facts) -> 
     """Whether a process of that user would have these capabilities: a non-root one only by a copy that holds them."""
     if base.uid == 0 or facts.engine.name == "podman":
         return True
-    return tuple(sorted(names)) in tool.file_capabilities and facts.images.toolbox is not None
+    images = facts.images
+    held = images.toolbox is not None and (not images.toolbox_binaries or tool.binary in images.toolbox_binaries)
+    return held and tuple(sorted(names)) in tool.file_capabilities
 
 
 def _given(base: Option, capabilities: tuple[str, ...], facts: Facts) -> Option:
