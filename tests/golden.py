@@ -1,7 +1,7 @@
 """`python -m tests.golden FILE NAME`: make a golden case of what `debugrun doctor --report FILE` wrote.
 
 It becomes tests/records/NAME.json: from then on the tests hold every verdict and every decision of today against what
-became of it on that machine. Exit status 1 when they disagree already: that is the bug to mend.
+became of it on that machine. Exit status 1 when they disagree already: that is the bug to fix.
 """
 
 from __future__ import annotations

@@ -97,7 +97,9 @@ def _described(
 ) -> Sidecar:
     """The sidecar of an option; `profile` as the API takes it."""
     if option.image is None:
-        raise EngineError("no-toolbox", "no image for the sidecar", "make toolbox, or name one with --image")
+        raise EngineError(
+            "no-toolbox", "no image for the sidecar", "debugrun toolbox build, or --image with another one"
+        )
     return Sidecar(
         name=f"debugrun-{labels[LABEL_TOOL]}-{os.urandom(5).hex()}",
         target=target.id,

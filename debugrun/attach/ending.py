@@ -28,11 +28,11 @@ def ending(place: Place, running: Running, tool: str) -> int:
     status = running.status()
     said = place.lease.said() if place.lease is not None else frozenset()
     if "gone" in said:
-        message = f"{tool} was told to let go of {place.target.name}: nothing was heard of us for {SILENCE} s"
-        raise EngineError("lease-expired", message, "the target runs on; start again")
+        message = f"{tool} was told to let go of {place.target.name}: the client went silent for {SILENCE} s"
+        raise EngineError("lease-expired", message, "the same command again; the target runs on")
     if "stopped" in said:
         message = f"somebody stopped the sidecar; {tool} was told to let go of {place.target.name}"
-        raise EngineError("sidecar-stopped", message, "the target runs on; start again")
+        raise EngineError("sidecar-stopped", message, "the same command again; the target runs on")
     if status is not None and place.first is not None:
         return status  # as its parent told it, whatever the engine has made of the end
     if status == STREAM_BROKE and place.lease is not None and place.lease.over:
@@ -59,7 +59,9 @@ def _killed(place: Place, tool: str, *, ended: bool) -> EngineError:
     if ended and place.first is None:
         place.clear()
     message = f"the sidecar was killed while {tool} was at {place.target.name}"
-    return EngineError("sidecar-killed", message, f"does it still run? docker inspect {place.target.name}")
+    return EngineError(
+        "sidecar-killed", message, f"docker inspect {place.target.name}, which says whether it still runs"
+    )
 
 
 def lost(place: Place, tool: str, why: object) -> EngineError:

@@ -53,7 +53,7 @@ def collect(engine: Engine, *, everything: bool = False, only: Collection[str] =
     found = leftovers(engine)
     for ref in only:
         if not any(_named(each, ref) for each in found):
-            raise TargetError("no-such-leftover", f"{ref} is no container of debugrun's", "debugrun gc")
+            raise TargetError("no-such-leftover", f"{ref} is not a container of debugrun's", "debugrun gc")
     if only:
         chosen = [each for each in found if any(_named(each, ref) for ref in only)]
     else:

@@ -51,7 +51,7 @@ def parse_keys(text: str) -> bytes:
         elif len(word) == 1 and word.isascii():
             keys += word.encode()
         else:
-            raise UsageError("bad-detach-keys", f"--detach-keys: {word!r} is no key", "such as ctrl-p,ctrl-q")
+            raise UsageError("bad-detach-keys", f"--detach-keys: {word!r} is not a key", "--detach-keys ctrl-p,ctrl-q")
     return bytes(keys)
 
 

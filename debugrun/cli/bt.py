@@ -11,7 +11,9 @@ from debugrun.core.ask.request import ceiling
 from debugrun.oncall import stacks as flow
 from debugrun.toolbox import catalog
 
-OnePid = Annotated[int, typer.Argument(metavar="[PID]", help="in the container; without: PID 1", show_default=False)]
+OnePid = Annotated[
+    int, typer.Argument(metavar="[PID]", help="PID inside the container (default: 1)", show_default=False)
+]
 
 
 @interruptible

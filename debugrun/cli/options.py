@@ -28,7 +28,7 @@ OptionalTool = Annotated[
     str,
     typer.Argument(metavar="[TOOL]", help="see `debugrun tools`", autocompletion=complete_tools, show_default=False),
 ]
-Pid = Annotated[int | None, typer.Argument(metavar="[PID]", help="as the container counts; without: PID 1")]
+Pid = Annotated[int | None, typer.Argument(metavar="[PID]", help="PID inside the container (default: 1)")]
 HostPid = Annotated[int | None, typer.Option("--host-pid", metavar="PID", help="the process by the host's PID")]
 Comm = Annotated[str | None, typer.Option("--name", metavar="COMM", help="the process by its name")]
 ModeName = Annotated[str | None, typer.Option("--mode", "-m", metavar="MODE", help="see `debugrun tools`")]

@@ -69,7 +69,7 @@ def _tool_of(argv: tuple[str, ...], folder: Path) -> str:
     for name in sorted(catalog.names(folder), key=lambda name: name != binary):
         if catalog.load(name, folder).binary == binary:
             return name
-    message = f"the line runs {binary or 'no command'!r}, no tool that is known"
+    message = f"the line runs {binary or 'no command'!r}, which is not a tool that debugrun knows"
     raise UsageError("no-such-tool", message, "debugrun tools")
 
 

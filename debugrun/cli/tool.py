@@ -32,7 +32,7 @@ Output = Annotated[
 MayKill = Annotated[
     bool, typer.Option("--may-kill", help="the process may die: for tools known to kill some (ltrace, of threads)")
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="with --via recreate: ask nobody")]
+Yes = Annotated[bool, typer.Option("--yes", help="with --via recreate: do not ask for confirmation")]
 AutoRestore = Annotated[bool, typer.Option("--auto-restore", help="with --via recreate: undo it when the tool ends")]
 RestartUnder = Annotated[bool, typer.Option("--restart-under", help="with --via recreate: start it under the tool")]
 ForceCompose = Annotated[bool, typer.Option("--force-compose", help="with --via recreate: also what Compose manages")]

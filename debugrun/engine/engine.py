@@ -132,7 +132,7 @@ class Engine:
     def inspect_container(self, ref: str) -> Json:
         """GET /containers/REF/json; `ref` is a name, an id or a prefix of one that only one container has."""
         if re.fullmatch(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]*", ref) is None:  # moby daemon/names/names.go
-            raise TargetError("no-such-container", f"no container {ref!r}: that is no name", "docker ps")
+            raise TargetError("no-such-container", f"{ref!r} is not a valid container name", "docker ps")
         with self.asking("describe the container", ref):
             return self._get(f"/containers/{ref.removeprefix('/')}/json")
 

@@ -64,7 +64,9 @@ class Destination:
         except ValueError:
             found = cls(host="")
         if not found.host or parts.password is not None or parts.query or parts.fragment:
-            raise EngineError("bad-endpoint", f"{url} is no address of an engine", "ssh://[USER@]HOST[:PORT][/SOCKET]")
+            raise EngineError(
+                "bad-endpoint", f"{url} is not the address of an engine", "ssh://[USER@]HOST[:PORT][/SOCKET]"
+            )
         return found
 
     def words(self) -> list[str]:

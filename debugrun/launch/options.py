@@ -63,11 +63,13 @@ def environment(options: RunOptions) -> dict[str, str]:
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError("bad-env-file", f"--env-file {path}: {error}", "name a readable file") from error
         except DockerException as error:  # its text holds the line
-            raise UsageError("bad-env-file", f"--env-file {path}: a line is not NAME=VALUE", "mend it") from error
+            raise UsageError(
+                "bad-env-file", f"--env-file {path}: a line is not NAME=VALUE", "correct that line"
+            ) from error
     for word in options.env:
         name, equals, value = word.partition("=")
         if not name:
-            raise UsageError("bad-env", "-e wants NAME=VALUE or NAME", "such as -e LANG=C.UTF-8")
+            raise UsageError("bad-env", "-e takes NAME=VALUE or NAME", "-e LANG=C.UTF-8")
         if equals:
             found[name] = value
         elif name in os.environ:
@@ -82,7 +84,7 @@ def ports(options: RunOptions) -> dict[int | str, object]:
     try:
         return dict(build_port_bindings(list(options.publish)))
     except ValueError as error:
-        raise UsageError("bad-port", f"-p: {error}", "such as -p 127.0.0.1:8080:80") from error
+        raise UsageError("bad-port", f"-p: {error}", "-p 127.0.0.1:8080:80") from error
 
 
 def binds(options: RunOptions) -> list[str]:
@@ -106,7 +108,7 @@ def mount(word: str) -> Mount:
         key = _MOUNT_SYNONYMS.get(key, key)
         if key not in _MOUNT_KEYS:
             why = f"{key!r} is none of {', '.join(sorted(_MOUNT_KEYS))}"
-            raise UsageError("bad-mount", f"--mount {word}: {why}", "see `docker run --help`")
+            raise UsageError("bad-mount", f"--mount {word}: {why}", "docker run --help")
         fields[key] = value if equals else "true"
     kinds: dict[str, Kind] = {"bind": "bind", "tmpfs": "tmpfs", "volume": "volume"}
     try:
@@ -121,9 +123,11 @@ def mount(word: str) -> Mount:
             tmpfs_mode=int(fields["tmpfs-mode"], 8) if "tmpfs-mode" in fields else None,
         )
     except KeyError as error:
-        raise UsageError("bad-mount", f"--mount {word}: target is missing", "such as target=/data") from error
+        raise UsageError(
+            "bad-mount", f"--mount {word}: target is missing", "--mount type=volume,source=NAME,target=/data"
+        ) from error
     except (DockerException, ValueError) as error:
-        raise UsageError("bad-mount", f"--mount {word}: {error}", "see `docker run --help`") from error
+        raise UsageError("bad-mount", f"--mount {word}: {error}", "docker run --help") from error
 
 
 def words(options: RunOptions) -> Iterator[str]:

@@ -92,7 +92,9 @@ def _digest(engine: Engine, container: str, path: str) -> bytes | None:
     except _TooMuchError:
         return None
     except tarfile.TarError as error:  # the answer ended before its time
-        raise EngineError("engine-error", f"{path} of {container} could not be read: {error}", "try again") from error
+        raise EngineError(
+            "engine-error", f"{path} of {container} could not be read: {error}", "the same command again"
+        ) from error
     except DebugrunError as error:
         if not _ABSENT.search(error.message):
             raise

@@ -113,7 +113,7 @@ def survey(engine: Engine, container: ContainerFacts, who: Identity, image: str,
         return parse(_output(engine, sidecar))
     except ScoutError as error:
         message = f"the scout container could not read /proc of {container.name}: {error}"
-        raise EngineError("scout", message, f"does {image} hold /bin/sh and busybox or coreutils?") from error
+        raise EngineError("scout", message, "an image that holds /bin/sh, and busybox or coreutils") from error
 
 
 def _output(engine: Engine, sidecar: object) -> str:

@@ -59,7 +59,7 @@ def run(request: Request, folder: Path) -> int:
     Raises DebugrunError; the original is then in its place, or the hint says how to have it back.
     """
     if request.pid not in {None, 1} or request.host_pid is not None:
-        raise UsageError("new-pids", "a recreated container has new PIDs", "leave the PID out, or --name COMM")
+        raise UsageError("new-pids", "a recreated container has new PIDs", "--name COMM instead of the PID")
     tool, _ = find_tool(request, folder)
     with engine.connect() as connection, apply.ending():
         facts = look(connection, request, tool)
@@ -231,7 +231,7 @@ def ask(request: Request, change: Change, said: list[str]) -> None:
     if request.recreation.yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        message = f"recreating stops {name} and starts it anew: that is asked for, and there is no terminal"
+        message = f"recreating stops {name} and starts it anew: this needs a confirmation, and there is no terminal"
         raise UsageError("not-confirmed", message, "--yes")
     import typer  # noqa: PLC0415 - loaded already: there was an option
 

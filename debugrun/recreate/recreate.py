@@ -136,7 +136,9 @@ def _check(engine: Engine, change: Change, first: str) -> None:
     others = [found for _, found in restore.labelled(engine) if found.original == record.original]
     now = engine.inspect_container(record.original)
     if any(each.session != record.session for each in others) or _essence(now) != _essence(change.before):
-        raise TargetError("changed-meanwhile", f"{record.name} was changed by somebody else meanwhile", "try again")
+        raise TargetError(
+            "changed-meanwhile", f"{record.name} was changed by somebody else meanwhile", "the same command again"
+        )
     named = {
         json_access.text(each, "Source")
         for each in json_access.maps(json_access.mapping(change.drawn.body, "HostConfig"), "Mounts")

@@ -148,7 +148,7 @@ def members(deb: Path) -> Iterator[tarfile.TarFile]:
             yield source
         process.stdout.read()
     if process.returncode != 0:
-        raise EngineError("deb", f"cannot unpack {deb.name}", "try again: the download may be damaged")
+        raise EngineError("deb", f"cannot unpack {deb.name}", "the same command again: the download may be damaged")
 
 
 def _write_frame(target: tarfile.TarFile) -> Iterator[str]:

@@ -43,7 +43,7 @@ def test_version() -> None:
         (["gdb", "web", "--via", "magic"], 2, "sidecar, here"),
         (["gdb", "web", "1", "--name", "x"], 2, "exclude each other"),
         (["gdb", "web", "0"], 2, "at least 1"),
-        (["gdb", "web", "--mode", "fly"], 2, "its modes are: attach"),
+        (["gdb", "web", "--mode", "fly"], 2, "--mode with one of: attach"),
         (["gdb"], 2, "CONTAINER"),
         (["gdb", "web"], 125, "/nonexistent/docker.sock"),
     ],

@@ -55,7 +55,7 @@ def parse(words: Sequence[str]) -> Line:
     while left and posixpath.basename(left[0]) in {"sudo", "env", "time"}:
         left.pop(0)
     if not left or posixpath.basename(left[0]) not in {"docker", "podman", "nerdctl"}:
-        raise _usage(f"{words[0] if words else 'nothing'!r} is no docker command")
+        raise _usage(f"{words[0] if words else 'nothing'!r} is not a docker command")
     client, left = posixpath.basename(left[0]), _after_global_options(left[1:])
     if left[:1] == ["container"]:
         left.pop(0)
@@ -219,7 +219,7 @@ def _long(word: str, left: Iterator[str], add: Callable[[str, str], None]) -> No
     elif name in known_options("values"):
         add(name, _value(name, left))
     else:
-        raise _usage(f"{name} is no option of docker that is known here")
+        raise _usage(f"{name} is not an option of docker that is known here")
 
 
 def _short(letters: str, left: Iterator[str], add: Callable[[str, str], None]) -> None:
@@ -232,7 +232,7 @@ def _short(letters: str, left: Iterator[str], add: Callable[[str, str], None]) -
             add(name, letters[at + 1 :].removeprefix("=") or _value(name, left))
             return
         else:
-            raise _usage(f"{name} is no option of docker that is known here")
+            raise _usage(f"{name} is not an option of docker that is known here")
 
 
 def _value(name: str, left: Iterator[str]) -> str:

@@ -139,7 +139,9 @@ def _default(rows: Sequence[Row], main: Row, container: str) -> Row | Ambiguous:
 
 def _alive(row: Row, container: str) -> Row:
     if row.state in "ZX":
-        message = f"PID {row.pid} {row.comm!r} of {container} is a zombie: it has exited, and its parent has not asked"
+        message = (
+            f"PID {row.pid} {row.comm!r} of {container} is a zombie: it has exited, and its parent has not reaped it"
+        )
         raise TargetError("zombie", message, f"its parent is PID {row.ppid}" if row.ppid else "")
     return row
 

@@ -148,7 +148,7 @@ class Tool:
                 return launch
         have = ", ".join(launch.mode.name for launch in self.launches)
         message = f"{self.name} has no mode {name!r} that starts a program"
-        raise ToolError("no-such-mode", message, f"its modes are: {have}", status=2)
+        raise ToolError("no-such-mode", message, f"--mode with one of: {have}", status=2)
 
     def mode(self, name: str | None) -> Mode:
         """The mode of that name, or the default one. Raises ToolError with the names there are."""
@@ -160,7 +160,7 @@ class Tool:
             if mode.name == wanted:
                 return mode
         have = ", ".join(mode.name for mode in self.modes)
-        raise ToolError("no-such-mode", f"{self.name} has no mode {wanted!r}", f"its modes are: {have}", status=2)
+        raise ToolError("no-such-mode", f"{self.name} has no mode {wanted!r}", f"--mode with one of: {have}", status=2)
 
 
 def parse(text: str, origin: str) -> Tool:
@@ -171,7 +171,7 @@ def parse(text: str, origin: str) -> Tool:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ToolError("bad-tool-file", f"{origin}: not TOML: {error}", "mend the file") from error
+        raise ToolError("bad-tool-file", f"{origin}: not TOML: {error}", "correct the file") from error
     reader = Reader(table, origin, "")
     if reader.take("schema", int, required=True) != SCHEMA:
         raise reader.fail("schema", f"this version reads {SCHEMA}")

@@ -63,7 +63,9 @@ def refusal(decided: Decided) -> RefusedError:
     plan = decided.plan
     blockers = [gate for option in plan.options[:1] for gate in option.closed_gates]
     reason = "; ".join(dict.fromkeys(f"{gate.layer.value}: {gate.fact}" for gate in blockers))
-    message = f"nothing within --max-grant {plan.ceiling.grant.value} starts {decided.image} under it: {reason}"
+    message = (
+        f"nothing within --max-grant {plan.ceiling.grant.value} starts {decided.image} under {plan.tool.name}: {reason}"
+    )
     wider = plan.beyond()
     if wider is None:
         return RefusedError("refused", message, "no grant opens it while the user stays who it is")

@@ -89,7 +89,7 @@ def entry(name: str) -> Entry:
     call, bracket, argument = name.partition("(")
     known = entries().get(call)
     if known is None and call not in calls():
-        raise UsageError("no-such-call", f"{call!r} is no system call", "debugrun syscalls --blocked")
+        raise UsageError("no-such-call", f"{call!r} is not a system call", "debugrun syscalls --blocked")
     found = known or Entry(call=call)
     if bracket:
         try:

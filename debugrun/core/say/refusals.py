@@ -25,7 +25,7 @@ REFUSALS = (
     _Refusal(
         pattern=r"Multiple IDs found|more than one result|matches? multiple",
         code="ambiguous-container",
-        message="{ref}: more than one container has an id that begins so",
+        message="{ref} is an ambiguous id prefix: more than one container has it",
         hint="give more of the id, or the name; `docker ps` lists both",
         kind=TargetError,
     ),
@@ -136,7 +136,7 @@ def refused(status: int, text: str, where: str, what: str, ref: str) -> Debugrun
             return each.kind(each.code, each.message.format(ref=ref, text=text), each.hint)
     message = f"{where} could not {what} {ref}".rstrip() + f": {text} (HTTP {status})"
     if status == 409:  # noqa: PLR2004 - Conflict
-        return EngineError("engine-conflict", message, "try again; `docker ps -a` shows its state")
+        return EngineError("engine-conflict", message, "the same command again; `docker ps -a` shows its state")
     return EngineError("engine-error", message, "the engine's own log says more: `journalctl -u docker`")
 
 
@@ -150,7 +150,7 @@ def unreachable(error: Exception, where: str) -> EngineError:
         for each in UNREACHABLE:
             if each.kind in kinds:
                 return EngineError(each.code, f"{where}: {each.why.format(cause=cause)}", each.hint)
-    return EngineError("engine-unreachable", f"{where}: {causes[-1]}", "does `docker version` answer?")
+    return EngineError("engine-unreachable", f"{where}: {causes[-1]}", "docker version, which asks the engine alone")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -206,9 +206,19 @@ UNREACHABLE = (
         why="{cause}",
         hint="`ssh HOST docker version` must answer without a question: keys in the agent, the host's key known",
     ),
-    _Cause(kind="ReadTimeout", code="engine-timeout", why="no answer in time", hint="does `docker version` answer?"),
+    _Cause(
+        kind="ReadTimeout",
+        code="engine-timeout",
+        why="no answer in time",
+        hint="docker version, which asks the engine alone",
+    ),
     _Cause(kind="ConnectTimeout", code="engine-timeout", why="no answer in time", hint="does its host answer?"),
-    _Cause(kind="TimeoutError", code="engine-timeout", why="no answer in time", hint="does `docker version` answer?"),
+    _Cause(
+        kind="TimeoutError",
+        code="engine-timeout",
+        why="no answer in time",
+        hint="docker version, which asks the engine alone",
+    ),
     _Cause(
         kind="NameError",  # docker-py's class for it does not exist then
         code="engine-ssh",

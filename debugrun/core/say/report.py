@@ -169,7 +169,8 @@ def refusal(plan: Plan) -> tuple[str, str]:
     # What closes every option is the cause; the others are only in the way of some.
     blockers = [gate for gate in blockers if all(gate in each.closed_gates for each in plan.options)] or blockers
     reason = "; ".join(dict.fromkeys(f"{gate.layer.value}: {gate.fact}" for gate in blockers)) or "every option failed"
-    message = f"nothing within --max-grant {plan.ceiling.grant.value} puts {plan.tool.name} there: {reason}"
+    verb = "attach" if plan.mode.about_process else "work"
+    message = f"nothing within --max-grant {plan.ceiling.grant.value} lets {plan.tool.name} {verb}: {reason}"
     if wider is None and (advice := emulation.advice(facts) or sandbox.advice(facts)):
         return message, advice
     if wider is None and all(each.image is None for each in plan.options if each.placement is Placement.SIDECAR):

@@ -110,7 +110,7 @@ def test_what_an_exec_line_says() -> None:
         ("docker ps", "only `docker run` and `docker exec`"),
         ("docker run --pid", "--pid needs a value"),
         ("docker run --rm -it", "names no image"),
-        ("docker run --magic i gdb", "--magic is no option"),
+        ("docker run --magic i gdb", "--magic is not an option"),
     ],
 )
 def test_a_wrong_line_is_named(line: str, says: str) -> None:

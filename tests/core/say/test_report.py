@@ -105,5 +105,5 @@ def test_what_closes_everything_is_the_only_reason_given(uid: int) -> None:
     changes = {"uids": [uid] * 4, "gids": [uid] * 4, **({} if uid == 0 else {"permitted": []})}
     case = {"tool": "gdb", "facts": {"host": {"yama_ptrace_scope": 3}, "process": changes}}
     message, hint = report.refusal(cases.decide(case))
-    assert message.endswith("puts gdb there: yama: ptrace_scope is 3: no process may attach, until the host reboots")
+    assert message.endswith("lets gdb attach: yama: ptrace_scope is 3: no process may attach, until the host reboots")
     assert hint == "no grant opens it: ptrace_scope is 3: no process may attach, until the host reboots"

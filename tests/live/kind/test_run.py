@@ -397,7 +397,7 @@ def test_a_container_that_shall_stay_stays_and_is_no_leftover(run: Run, engine: 
         (("gdb", "no-such-image-here"), 125, "no image no-such-image-here on this engine"),
         (("gdb", "debugrun-test/static", "--", "/nothing"), 127, "debugrun-test/static holds no program '/nothing'"),
         (("tcpdump", "debugrun-test/static"), 2, "tcpdump starts no programs"),
-        (("gdb", "debugrun-test/static", "--mode", "fly"), 2, "its modes are: run"),
+        (("gdb", "debugrun-test/static", "--mode", "fly"), 2, "--mode with one of: run"),
         (("gdb", "debugrun-test/static", "--mount", "type=bind,colour=red"), 2, "'colour' is none of"),
         (("gdb", "debugrun-test/static", "-p", "eighty"), 2, "-p: Invalid port"),
         (("gdb", "debugrun-test/static", "--tool-args", "'"), 2, "--tool-args: No closing quotation"),
