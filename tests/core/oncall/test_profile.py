@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from debugrun.core.oncall import flame, profile
@@ -74,6 +74,7 @@ STACKS = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(STACKS)
 def test_every_file_has_all_samples(stacks: dict[tuple[str, tuple[Frame, ...]], int]) -> None:
     found = Profile(stacks=stacks)
