@@ -40,6 +40,8 @@ from debugrun.toolbox.catalog import find_tool
 HEAD = struct.Struct("<BQQ")  # data/gdb/core.py: stream, offset, length
 CORE, BUNDLE, END = range(3)
 LONGEST = 16 << 20  # bytes of one record
+# data/gdb/stacks.py, PATIENCE: nobody stands still for longer.
+CUT = "the copy was cut off: gdb was killed, or 20 s did not suffice, and then the kernel ends it and lets all go on"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -216,7 +218,7 @@ def _settled(taken: Taken, decision: Plan, wish: Wish) -> int:
     if taken.error or not told or "error" in told:
         for path in (wish.output, _bundle(wish.output)):
             path.unlink(missing_ok=True)
-        why = taken.error or printable(str(told.get("error", "the copy was cut off")))
+        why = taken.error or printable(str(told.get("error", CUT)))
         if "room for a copy" in why:
             raise TargetError("too-large", f"no core of PID {pid} of {name}: {why}", "debugrun stacks: it takes little")
         raise EngineError("core", f"no core of PID {pid} of {name}: {why}", "the target runs on; try again")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from debugrun.core.oncall.printable import command_line, masked, printable
@@ -27,7 +27,7 @@ def test_what_a_terminal_acts_on_is_written_out(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
 @given(st.text(alphabet=st.characters(exclude_categories=[])))
 def test_nothing_that_moves_a_cursor_is_left(text: str) -> None:
     assert {unicodedata.category(each) for each in printable(text)}.isdisjoint({"Cc", "Cf", "Cs", "Zl", "Zp"})

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from debugrun.core.oncall import flame, profile
@@ -74,7 +74,7 @@ STACKS = st.dictionaries(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
 @given(STACKS)
 def test_every_file_has_all_samples(stacks: dict[tuple[str, tuple[Frame, ...]], int]) -> None:
     found = Profile(stacks=stacks)
