@@ -14,6 +14,9 @@ from debugrun.toolbox import catalog
 
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="the core file, with holes, mode 0600")]
 Zstd = Annotated[bool, typer.Option("--zstd", help="compress both files, by the program zstd of this machine")]
+Pause = Annotated[
+    float, typer.Option("--max-pause", metavar="SECONDS", min=0.01, max=15, help="give up when it stands still so long")
+]
 NoBundle = Annotated[bool, typer.Option("--no-bundle", help="without FILE.bundle, the program and its libraries")]
 
 
@@ -25,6 +28,7 @@ def core(  # noqa: PLR0913 - each is an option of the command line
     pid: Pid = None,
     zstd: Zstd = False,
     no_bundle: NoBundle = False,
+    max_pause: Pause = 5,
     max_grant: MaxGrant = "seccomp",
 ) -> None:
     r"""Copy a running process into a core file here; it goes on. FILE.bundle holds the program and its libraries.
@@ -44,6 +48,7 @@ def core(  # noqa: PLR0913 - each is an option of the command line
         pid=pid,
         bundle=not no_bundle,
         zstd=zstd,
+        pause=max_pause,
         ceiling=ceiling(max_grant, "sidecar"),
     )
     raise typer.Exit(flow.run(wish, catalog.user_directory()))

@@ -53,6 +53,7 @@ class Wish:
     pid: int | None = None
     bundle: bool = True
     zstd: bool = False
+    pause: float = 5.0
     ceiling: Ceiling = field(default_factory=Ceiling)
 
 
@@ -167,7 +168,7 @@ def run(wish: Wish, folder: Path) -> int:
                 return _settled(taken, decision, wish)
             print(f"debugrun: refused: {refuted.text}", file=sys.stderr)
             decision = decision.refute(refuted.layer, refuted.text)
-    wish.output.unlink(missing_ok=True)
+    _remove(wish)
     raise RefusedError("refused", *report.refusal(decision))
 
 
@@ -175,11 +176,16 @@ def _bundle(output: Path) -> Path:
     return output.with_name(f"{output.name}.bundle")
 
 
+def _remove(wish: Wish) -> None:
+    for path in (wish.output, _bundle(wish.output)):
+        path.unlink(missing_ok=True)
+
+
 def _attempt(connection: Engine, decision: Plan, option: Option, wish: Wish) -> Taken:
     copies = f"{CAPABILITY_COPIES}/{'+'.join(name.lower() for name in sorted(option.cap_add))}/"
     gdb = f"{copies if option.file_capability else ''}gdb"
     pid = decision.facts.process.pid
-    argv = (gdb, *symbols.core_arguments(pid, bundle=wish.bundle))
+    argv = (gdb, *symbols.core_arguments(pid, bundle=wish.bundle, pause=wish.pause))
     writers = {CORE: Writer(wish.output, zstd=wish.zstd)}
     if wish.bundle:
         writers[BUNDLE] = Writer(_bundle(wish.output), zstd=wish.zstd)
@@ -202,6 +208,9 @@ def _attempt(connection: Engine, decision: Plan, option: Option, wish: Wish) -> 
             Console(stderr=True).status(f"copying PID {pid} of {decision.facts.container.name}"),
         ):
             attach.run(place, Invocation(argv=argv, tool="gdb", input=False), stdout=sink, stderr=said.fileno())
+    except BaseException:
+        _remove(wish)  # half a core is none
+        raise
     finally:
         os.close(sink)
         taken.join()
@@ -216,9 +225,11 @@ def _settled(taken: Taken, decision: Plan, wish: Wish) -> int:
     name, pid = decision.facts.container.name, decision.facts.process.pid
     told = taken.told
     if taken.error or not told or "error" in told:
-        for path in (wish.output, _bundle(wish.output)):
-            path.unlink(missing_ok=True)
+        _remove(wish)
         why = taken.error or printable(str(told.get("error", CUT)))
+        if "were copied in the time" in why:
+            message = f"no core of PID {pid} of {name}: {why}, {wish.pause:g} s; it goes on"
+            raise TargetError("too-slow", message, "--max-pause SECONDS, on a quieter machine")
         if "room for a copy" in why:
             raise TargetError("too-large", f"no core of PID {pid} of {name}: {why}", "debugrun stacks: it takes little")
         raise EngineError("core", f"no core of PID {pid} of {name}: {why}", "the target runs on; try again")

@@ -50,7 +50,7 @@ def test_a_process_is_copied_with_holes_where_it_never_was(tmp_path: Path) -> No
     with subprocess.Popen([sys.executable, "-c", TARGET], stdout=subprocess.PIPE, stdin=subprocess.PIPE) as target:
         assert target.stdout is not None
         marked, area = map(int, target.stdout.readline().split())
-        program = f"{TEXT}\ncore({{'pid': {target.pid}, 'bundle': True}})"
+        program = f"{TEXT}\ncore({{'pid': {target.pid}, 'bundle': True, 'pause': 15}})"
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
         assert target.poll() is None
         target.communicate(b"")
@@ -66,6 +66,19 @@ def test_a_process_is_copied_with_holes_where_it_never_was(tmp_path: Path) -> No
     assert core.stat().st_mode & 0o777 == 0o600
     listed = subprocess.run(["tar", "-tf", tmp_path / "bundle"], capture_output=True, text=True, check=True).stdout
     assert "libc.so.6" in listed
+
+
+def test_a_process_that_would_stand_still_for_too_long_is_let_go(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", TARGET], stdout=subprocess.PIPE, stdin=subprocess.PIPE) as target:
+        assert target.stdout is not None
+        target.stdout.readline()
+        program = f"{TEXT}\ncore({{'pid': {target.pid}, 'bundle': False, 'pause': 0}})"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+        assert "TracerPid:\t0\n" in Path(f"/proc/{target.pid}/status").read_text()
+        target.communicate(b"")
+        assert target.returncode == 0
+    taken = take(done.stdout, tmp_path)
+    assert "were copied in the time" in str(taken.told["error"])
 
 
 def read(core: Path, address: int, size: int) -> bytes:

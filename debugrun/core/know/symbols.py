@@ -55,10 +55,13 @@ def stacks_arguments(
     return (*settings, "-batch-silent", "-ex", f"python exec({source!r}, {{'__name__': 'debugrun'}})")
 
 
-def core_arguments(pid: int, *, bundle: bool) -> tuple[str, ...]:
-    """Arguments of gdb that make it write a core file of `pid`, as records: data/gdb/core.py. It attaches to none."""
+def core_arguments(pid: int, *, bundle: bool, pause: float) -> tuple[str, ...]:
+    """Arguments of gdb that make it write a core file of `pid`, as records: data/gdb/core.py. It attaches to none.
+
+    `pause`: seconds that it may stand still at most.
+    """
     names = ("gdb/prelude.py", "gdb/stacks.py", "gdb/core.py")
-    question = {"pid": pid, "bundle": bundle}
+    question = {"pid": pid, "bundle": bundle, "pause": pause}
     source = "\n".join([*(_text(name).replace(FUTURE, "") for name in names), f"core({question!r})\n"])
     settings = gdb_arguments(pid, prelude=False)
     return (*settings, "-batch-silent", "-ex", f"python exec({source!r}, {{'__name__': 'debugrun'}})")

@@ -10,7 +10,6 @@ unchanged their first page. Pages that were never touched are left out: pagemap 
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
@@ -25,6 +24,7 @@ CHUNK = 1 << 20
 BLOCK = 64 << 10  # what is zero for so long becomes a hole
 SPARE = 256 << 20  # bytes of the machine's memory that stay free beside our copy
 ROOM = 3 << 30  # bytes that our own container's limit leaves for a copy
+GROWTH = 16 << 20  # bytes that a process may take between our look and its stop
 LIBRARY, LIBRARIES = 512 << 20, 2 << 30  # bytes of one file of the bundle, and of all
 
 
@@ -67,17 +67,31 @@ def available():
     return (int(found[1]) << 10) - SPARE if found else ROOM
 
 
-def memory_of(copy):
-    """[(address, bytes)]: all that is copied while it stands still."""
-    found = []
+def room_for(size):
+    """A buffer whose pages are there already: the kernel would have to find them while the process stands still."""
+    buffer = bytearray(size)
+    buffer[::PAGE] = bytes(len(range(0, size, PAGE)))  # noqa: F821
+    return buffer
+
+
+def memory_of(copy, buffer, until):
+    """[(address, bytes)]: all that is copied while it stands still. Raises TimeoutError: it takes too long."""
+    found, view, used = [], memoryview(buffer), 0
     for start, end in pieces(copy):
         at = start
         while at < end:
-            data = copy.read(at, min(CHUNK, end - at))
-            if not data:
+            if time.monotonic() > until:
+                raise TimeoutError(0, f"only {used >> 20} MiB were copied in the time that it may stand still")
+            into = view[used : used + min(CHUNK, end - at)]
+            try:
+                size = os.preadv(copy.memory, [into], at)
+            except OSError:
+                size = 0
+            if not size:
                 break
-            found.append((at, data))
-            at += len(data)
+            found.append((at, view[used : used + size]))
+            at += size
+            used += size
     return found
 
 
@@ -156,7 +170,7 @@ def bundle(copy):
 
 
 def core(question):
-    """Answer {"pid": ..., "bundle": bool}."""
+    """Answer {"pid": ..., "bundle": bool, "pause": seconds that it may stand still at most}."""
     answer = {"schema": 1}
     try:
         copy = Copy(question["pid"])  # noqa: F821
@@ -167,7 +181,7 @@ def core(question):
             raise OSError(  # noqa: TRY301 - one way to say no
                 0, f"its memory takes {size >> 20} MiB, and there is room for a copy of {max(0, room) >> 20} MiB"
             )
-        answer |= dump(copy)
+        answer |= dump(copy, room_for(size + GROWTH), question["pause"])
         signal.setitimer(signal.ITIMER_REAL, 0)  # the caller may take its time: nobody stands still any more
         answer["missing"] = bundle(copy) if question["bundle"] else 0
     except OSError as error:
@@ -175,7 +189,7 @@ def core(question):
     send(2, 0, json.dumps(answer).encode())
 
 
-def dump(copy):
+def dump(copy, buffer, pause):
     began = time.monotonic()
     limit, refused, memory = Limit(), None, []  # noqa: F821
     try:
@@ -187,8 +201,10 @@ def dump(copy):
         copy.mappings = list(every_mapping(copy.pid))  # noqa: F821 - as it stands now
         copy.copy(stopped)
         copy.copy_floating(stopped)
-        with contextlib.suppress(OSError):
-            memory = memory_of(copy)
+        try:
+            memory = memory_of(copy, buffer, began + pause)
+        except OSError as error:
+            refused = error
     copy.let_go(stopped)
     still = time.monotonic() - began
     if refused is not None:
