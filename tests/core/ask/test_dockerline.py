@@ -106,7 +106,7 @@ def test_what_an_exec_line_says() -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("ls -l", "no docker command"),
+        ("ls -l", "is not a docker command"),
         ("docker ps", "only `docker run` and `docker exec`"),
         ("docker run --pid", "--pid needs a value"),
         ("docker run --rm -it", "names no image"),
