@@ -17,6 +17,18 @@ def complete_containers(incomplete: str) -> list[str]:
     return [name for name in _running() if name.startswith(incomplete)]
 
 
+def complete_grants(incomplete: str) -> list[str]:
+    """The rungs of the ladder for the shell, narrow to broad."""
+    from debugrun.core.grants import Grant  # noqa: PLC0415 - only while the shell completes
+
+    return [each.value for each in Grant if each.value.startswith(incomplete)]
+
+
+def complete_placements(incomplete: str) -> list[str]:
+    """The values of --via for the shell."""
+    return [name for name in ("sidecar", "here", "recreate") if name.startswith(incomplete)]
+
+
 def complete_contexts(incomplete: str) -> list[str]:
     """Names of Docker contexts for the shell."""
     return [name for name in contexts.names() if name.startswith(incomplete)]

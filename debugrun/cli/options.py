@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from debugrun import CEILING_VARIABLE
-from debugrun.cli.completion import complete_containers, complete_tools
+from debugrun.cli.completion import complete_containers, complete_grants, complete_placements, complete_tools
 from debugrun.errors import EXIT_INTERRUPT
 
 EPILOG = "Exit status as docker run: the tool's own; 125 debugrun failed; 126 refused; 127 no such tool; 130 Ctrl-C."
@@ -39,11 +39,17 @@ MaxGrant = Annotated[
         metavar="GRANT",
         help="the widest grant to take: none, caps, seccomp, broad, unconfined or privileged",
         envvar=CEILING_VARIABLE,
+        autocompletion=complete_grants,
     ),
 ]
 Via = Annotated[
     str | None,
-    typer.Option("--via", metavar="PLACEMENT", help="sidecar, here (exec in the container) or recreate (restarts it)"),
+    typer.Option(
+        "--via",
+        metavar="PLACEMENT",
+        help="sidecar, here (exec in the container) or recreate (restarts it)",
+        autocompletion=complete_placements,
+    ),
 ]
 Image = Annotated[str | None, typer.Option("--image", help="image of the sidecar, instead of the toolbox")]
 DetachKeys = Annotated[str, typer.Option("--detach-keys", help="keys that leave the tool and let the process go on")]
