@@ -118,7 +118,8 @@ def grant_of(option: Option, facts: Facts) -> Grant:
 
 def _beyond(option: Option, facts: Facts) -> tuple[str, ...]:
     """Capabilities that the option gives and the target does not have."""
-    own = set(facts.process.permitted) if facts.process.uids[1] == 0 else set[str]()
+    same = facts.process.uids[1] in {0, option.uid}
+    own = set(facts.process.permitted) if same else set[str]()
     return tuple(name for name in option.cap_add if name not in own)
 
 
@@ -205,7 +206,7 @@ def _universe(option: Option, mode: Mode, facts: Facts) -> tuple[str, ...]:
 
 def _least(base: Option, tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:
     """The least capability sets under one user and filter: one without broad capabilities, one with."""
-    own = facts.process.permitted if base.uid == 0 and facts.process.uids[1] == 0 else ()
+    own = facts.process.permitted if base.uid == facts.process.uids[1] else ()
     universe = _universe(base, mode, facts)
     narrow = tuple(name for name in universe if name not in BROAD_CAPABILITIES)
     if not _escalates(base, facts):
@@ -214,6 +215,8 @@ def _least(base: Option, tool: Tool, mode: Mode, facts: Facts) -> Iterator[Optio
             yield from own_first
             return
         for capabilities in dict.fromkeys([(), tuple(sorted(own))]):
+            if capabilities and not _carried(base, capabilities, tool, facts):
+                continue
             option = _judged(_given(base, capabilities, facts), mode, facts)
             yield option
             if option.verdict is Verdict.OPEN:

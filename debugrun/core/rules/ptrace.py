@@ -44,7 +44,8 @@ def access(actor: Actor, process: ProcessFacts) -> list[Answer]:
         some = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")  # noqa: PLR2004
         answers.append((Layer.PTRACE, CLOSED, f"PID {pid} has capabilities that the tool lacks: {some}", source))
     elif process.permitted:
-        answers.append((Layer.PTRACE, OPEN, f"all of PID {pid}'s {len(process.permitted)} capabilities", source))
+        count = f"{len(process.permitted)} capabilities" if len(process.permitted) > 1 else "one capability"
+        answers.append((Layer.PTRACE, OPEN, f"all of PID {pid}'s {count}", source))
     return answers
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,9 +12,36 @@ import pytest
 
 from debugrun.core.grants import Verdict
 from debugrun.engine.engine import Engine, connect
-from tests.trials import NOBODY, TCPDUMP, Bench
+from tests.host import images
+from tests.trials import GDB, NOBODY, STRACE, TCPDUMP, Bench, Work
 
 pytestmark = pytest.mark.live
+
+# What a service manager does for a server that listens on port 80: uid 1000 with one ambient capability.
+AMBIENT = """
+import ctypes, os, struct
+libc = ctypes.CDLL(None)
+libc.prctl(8, 1, 0, 0, 0)
+os.setgroups([])
+os.setresgid(1000, 1000, 1000)
+os.setresuid(1000, 1000, 1000)
+header, held = struct.pack("Ii", 0x20080522, 0), struct.pack("6I", 1 << 10, 1 << 10, 1 << 10, 0, 0, 0)
+assert libc.capset(header, held) == 0
+assert libc.prctl(47, 2, 10, 0, 0) == 0
+os.execv("/usr/bin/python3", ["python3", "/opt/app/worker.py"])
+"""
+
+
+@pytest.fixture
+def ambient(engine: docker.APIClient) -> Iterator[str]:
+    """The id of a container whose process is uid 1000 and holds NET_BIND_SERVICE."""
+    images.build(engine)
+    made = str(engine.create_container("debugrun-test/full", ["python3", "-c", AMBIENT])["Id"])
+    try:
+        engine.start(made)
+        yield made
+    finally:
+        engine.remove_container(made, force=True)
 
 
 @pytest.fixture
@@ -45,3 +74,31 @@ def test_who_looks_at_packets_can_not_see_the_process(  # noqa: PLR0913, PLR0917
         seen = engine.exec_create(place.container, ["busybox", "sh", "-c", "cat /proc/[0-9]*/comm"])["Id"]
         assert set(engine.exec_start(seen).split()) <= {b"sh", b"cat"}
     assert_harmless(container)
+
+
+@pytest.mark.parametrize("work", [GDB, STRACE], ids=["gdb", "strace"])
+def test_who_is_the_same_and_holds_the_same_may_attach(
+    work: Work, connection: Engine, ambient: str, tmp_path: Path
+) -> None:
+    """Of a user with one capability the tool takes that one, and neither SYS_PTRACE nor root; without it, nothing."""
+    bench = Bench(connection, ambient, tmp_path)
+    wait_for_the_user(bench, work)
+    decision = bench.decide(work)[1]
+    option = decision.option
+    assert option is not None
+    assert (option.user, option.cap_add, option.file_capability) == ("1000:1000", ("NET_BIND_SERVICE",), True)
+    less = dataclasses.replace(option, cap_add=(), file_capability=False, no_new_privileges=True)
+    for each in (option, less):
+        with bench.placed(each, work) as place:
+            outcome = bench.outcome(work, each, place, each.cap_add)
+            assert not outcome.wrong, outcome
+            assert outcome.works is bool(each.cap_add), outcome
+
+
+def wait_for_the_user(bench: Bench, work: Work) -> None:
+    """Until the process has become what it is to be."""
+    deadline = time.monotonic() + 20
+    while bench.decide(work)[1].facts.process.permitted != ("NET_BIND_SERVICE",):
+        assert time.monotonic() < deadline, bench.decide(work)[1].facts.process
+        bench.decisions.clear()
+        time.sleep(0.05)

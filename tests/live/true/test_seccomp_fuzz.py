@@ -18,6 +18,7 @@ import pytest
 
 from debugrun.core.rules.seccomp import ArgMatch, Outcome, Profile, Rule, refusal
 from debugrun.core.rules.seccomp.calls import calls
+from debugrun.core.rules.seccomp.evaluate import EQUALITIES
 from tests.seccomp import lab as labs
 from tests.seccomp import probe
 from tests.seccomp.lab import Lab
@@ -127,10 +128,9 @@ def held(lab: Lab, drawn: Drawn, unfiltered: Mapping[tuple[str, int], str], coun
         seen = probe.observe(lab.client, lab.image, specs, cap_add=(), drop=True, seccomp=lab.put(profile))
     except docker.errors.APIError as error:
         counted["refused"] += 1
-        sure = [
-            probe.predict(profile, probe.case(*_parts(spec)), frozenset(), lab.kernel, lab.runtime) for spec in specs
-        ]
-        if refused is None and all(each.certain for each in sure):
+        # What libseccomp makes of orderings side by side is not said; of equalities it is.
+        equalities = all(match.op in EQUALITIES for rule in profile.rules for match in rule.args)
+        if refused is None and equalities:
             yield f"{profile}: refused by the engine, which was not said: {error}"
         return
     if refused is not None:
@@ -140,11 +140,6 @@ def held(lab: Lab, drawn: Drawn, unfiltered: Mapping[tuple[str, int], str], coun
         counted["certain" if predicted.certain else "not certain"] += 1
         if predicted.certain and not agrees(predicted, result, unfiltered[case.abi, case.number]):
             yield f"{profile.default_action}: {case}: predicted {predicted}, saw {result} under {_about(profile, case)}"
-
-
-def _parts(spec: str) -> tuple[str, int, list[str]]:
-    abi, number, args = spec.split(":")
-    return abi, int(number), args.split(",")
 
 
 def _about(profile: Profile, case: probe.Case) -> list[str]:
