@@ -14,14 +14,17 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from types import FrameType
 
 from debugrun.attach import lease
 from debugrun.attach.child import Child
+from debugrun.attach.hold_signals import undisturbed
 from debugrun.attach.lease import Lease
 from debugrun.attach.place import Place
 from debugrun.core.grants import Option, Placement
 from debugrun.core.know.facts import ContainerFacts
+from debugrun.core.know.inspection import removes_running
 from debugrun.engine.engine import Engine, Sidecar
 from debugrun.errors import DebugrunError, EngineError
 from debugrun.observe import hostproc, profiles
@@ -37,6 +40,7 @@ MEMORY = 4 << 30
 PIDS = 512  # gdb starts a thread per processor
 
 READY = 10.0  # seconds that a shell in the target has to start
+ENDED = 5.0  # seconds for a lease to end with its tool
 CREATED = 2.0  # seconds for the engine to create a container that we no longer want
 STOP_TIMEOUT = 60  # seconds that `docker stop` gives the sidecar before KILL
 
@@ -81,7 +85,11 @@ def place(  # noqa: PLR0913 - what is given, to whom, by whom and for what
             labels = {LABEL_SESSION: session, LABEL_TOOL: tool}
             local = hostproc.is_local(target.pid, target.id, str(engine.version().get("KernelVersion", "")))
             with profiles.handed_over(engine, profile_json, local=local) as given:
-                made = _sidecar(engine, _described(option, target, script, labels, given), target, stack)
+                sidecar = replace(
+                    _described(option, target, script, labels, given),
+                    auto_remove=_removed_by_engine(engine, breakpoints=breakpoints),
+                )
+                made = _sidecar(engine, sidecar, target, stack)
             if only and made.lease is not None:
                 made.first = made.running = Child(engine, made.lease, mark)
         stack.callback(made.leave)
@@ -125,6 +133,8 @@ def _sidecar(engine: Engine, sidecar: Sidecar, target: ContainerFacts, stack: co
     """Create, attach, start. Its input is attached before the start, so that there is no moment without a lease."""
     with contextlib.ExitStack() as undo:
         container = _created(engine, sidecar)
+        if not sidecar.auto_remove:
+            stack.callback(_remove_ended, engine, container)
         undo.callback(_discard, engine, container)
         stream = engine.attach(container)
         undo.callback(stream.close)
@@ -141,13 +151,14 @@ def _created(engine: Engine, sidecar: Sidecar) -> str:
     except DebugrunError:
         raise
     except BaseException:
-        deadline = time.monotonic() + CREATED
-        while time.monotonic() < deadline:
-            with contextlib.suppress(DebugrunError):
-                engine.inspect_container(sidecar.name)
-                break
-            time.sleep(0.05)
-        _discard(engine, sidecar.name)
+        with undisturbed():
+            deadline = time.monotonic() + CREATED
+            while time.monotonic() < deadline:
+                with contextlib.suppress(DebugrunError):
+                    engine.inspect_container(sidecar.name)
+                    break
+                time.sleep(0.05)
+            _discard(engine, sidecar.name)
         raise
 
 
@@ -157,8 +168,25 @@ def _discard(engine: Engine, container: str) -> None:
     Never by force: the engine may have started it while an interrupt kept us from hearing of that, with its tool. Its
     input has been closed then, and the lease ends it.
     """
-    with contextlib.suppress(DebugrunError):
+    with undisturbed(), contextlib.suppress(DebugrunError):
         engine.remove(container)
+
+
+def _removed_by_engine(engine: Engine, *, breakpoints: bool) -> bool:
+    """Whether a sidecar may be left to the engine's own removal: not where that could come while a tool writes."""
+    return not (breakpoints and removes_running(engine.version()) and engine.info().get("LiveRestoreEnabled") is True)
+
+
+def _remove_ended(engine: Engine, container: str) -> None:
+    """Remove a sidecar that the engine does not; one that takes longer to end is left to `debugrun gc`."""
+    deadline = time.monotonic() + ENDED
+    while time.monotonic() < deadline:
+        with contextlib.suppress(DebugrunError):
+            state = engine.inspect_container(container).get("State")
+            if isinstance(state, dict) and state.get("Running") is not True:
+                break
+        time.sleep(0.05)
+    _discard(engine, container)
 
 
 def _here(

@@ -12,6 +12,7 @@ from debugrun.errors import DebugrunError, EngineError, TargetError
 
 SETTLES = 2.0  # seconds in which the engine notices that a container ended, after its processes have
 ENDS_TOGETHER = 0.5  # seconds between two ends of which one caused the other, as the engine tells them
+UNKNOWN = -1  # the PID of a container that runs
 KILLED = 128 + signal.SIGKILL
 STREAM_BROKE = 126  # what the engine says of an exec whose streams broke, too: moby daemon/exec.go ContainerExecStart
 
@@ -38,20 +39,30 @@ def ending(place: Place, running: Running, tool: str) -> int:
     if status == STREAM_BROKE and place.lease is not None and place.lease.over:
         raise lost(place, tool, "its streams ended")
     if status is None or status == KILLED:
-        deadline = time.monotonic() + SETTLES
-        alive = True
-        while (now := time.monotonic()) < deadline:
-            # The target first: with its PID 1 the sidecar's processes end, and the engine may notice that before.
-            if not _runs(place, place.target.id, tool):
-                message = f"container {place.target.name} ended while {tool} was at it"
-                raise TargetError("target-ended", message, f"docker logs {place.target.name}")
-            if alive and not _runs(place, place.container, tool):
-                alive = False
-                deadline = min(deadline, now + ENDS_TOGETHER)
-            time.sleep(0.1)
+        alive = _outlived(place, tool)
         if status is None or not alive:
             raise _killed(place, tool, ended=not alive)
     return status
+
+
+def _outlived(place: Place, tool: str) -> bool:
+    """Whether the sidecar has outlived a tool that ended oddly; raises TargetError where the target ended with it."""
+    deadline = time.monotonic() + SETTLES
+    alive = True
+    while (now := time.monotonic()) < deadline:
+        # The target first: with its PID 1 the sidecar's processes end, and the engine may notice that before.
+        pid = _runs(place, place.target.id, tool)
+        if pid not in {0, UNKNOWN, place.target.pid or pid}:
+            message = f"container {place.target.name} was restarted while {tool} was at it"
+            raise TargetError("target-restarted", message, f"docker logs {place.target.name}; start again")
+        if not pid:
+            message = f"container {place.target.name} ended while {tool} was at it"
+            raise TargetError("target-ended", message, f"docker logs {place.target.name}")
+        if alive and not _runs(place, place.container, tool):
+            alive = False
+            deadline = min(deadline, now + ENDS_TOGETHER)
+        time.sleep(0.1)
+    return alive
 
 
 def _killed(place: Place, tool: str, *, ended: bool) -> EngineError:
@@ -66,17 +77,24 @@ def _killed(place: Place, tool: str, *, ended: bool) -> EngineError:
 
 def lost(place: Place, tool: str, why: object) -> EngineError:
     """The connection broke: what that means for the target."""
-    then = "its lease ends it" if place.leased else "it runs on: the container has no shell to hold a lease"
+    then = (
+        "its lease ends it, if the sidecar runs on"
+        if place.leased
+        else "it runs on: the container has no shell to hold a lease"
+    )
     message = f"{place.engine.endpoint} broke the connection to {tool} at {place.target.name} ({why}); {then}"
     return EngineError("engine-lost", message, "docker ps; debugrun gc")
 
 
-def _runs(place: Place, container: str, tool: str) -> bool:
-    """Raises EngineError when there is nobody left to say."""
+def _runs(place: Place, container: str, tool: str) -> int:
+    """The PID by the host of a container's first process, 0: it has ended. Raises EngineError: nobody can say."""
     try:
         state = place.engine.inspect_container(container).get("State")
     except TargetError:
-        return False
+        return 0
     except DebugrunError as error:
         raise lost(place, tool, "it does not answer any more") from error
-    return isinstance(state, dict) and state.get("Running") is True
+    if not isinstance(state, dict) or state.get("Running") is not True:
+        return 0
+    pid = state.get("Pid")
+    return pid if isinstance(pid, int) and pid else UNKNOWN

@@ -13,6 +13,20 @@ _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """A moment of clean-up that no INT, TERM or HUP cuts short; they are not heard."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _HELD}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
 def steady(doing: str) -> Iterator[None]:
     """Hold the first INT, TERM or HUP back, and say what is being done; the second one raises KeyboardInterrupt."""
     if threading.current_thread() is not threading.main_thread():

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from debugrun.core import package_data
 from debugrun.engine.stream import Frames, LostError, Stream
 
-SILENCE = 20  # seconds without a line after which the script ends the tool: the client is asleep or cut off
-BEAT = 5.0  # seconds between two lines
+SILENCE = 12  # seconds without a line after which the script ends the tool: the client is asleep or cut off
+BEAT = 3.0  # seconds between two lines
 PATIENCE = 10  # seconds that a tool has to end, unless it holds breakpoints
 TINI = ("/usr/bin/tini", "-s", "-g", "--")  # of the toolbox: takes in orphans, passes signals on to the script
 

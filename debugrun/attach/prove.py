@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from debugrun.attach import apply, attach
-from debugrun.attach.invocation import invocations
+from debugrun.attach.invocation import attached_to, invocations, is_our_toolbox
 from debugrun.core.ask.request import Request
 from debugrun.core.decide import judge
 from debugrun.core.decide.plan import Plan
@@ -74,6 +74,8 @@ def _run(connection: Engine, request: Request, decision: Plan, option: Option, *
                 tool=tool.name,
                 breakpoints=tool.breakpoints,
                 stop_signal=tool.stop_signal,
+                process=attached_to(decision),
+                mender=is_our_toolbox(option, decision.facts),
                 profile_json=profile_json(option, decision.facts),
             ) as place:
                 end = output.fileno()

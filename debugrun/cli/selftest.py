@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from debugrun.attach import apply, attach
-from debugrun.attach.invocation import invocations
+from debugrun.attach.invocation import attached_to, invocations, is_our_toolbox
 from debugrun.core.ask.request import TOOLBOX, Request
 from debugrun.core.decide.plan import Plan, plan, within
 from debugrun.core.decide.widen_profile import profile_json
@@ -139,6 +139,9 @@ def _works(connection: engine.Engine, request: Request, decision: Plan, option: 
                 session=os.urandom(6).hex(),
                 tool=decision.tool.name,
                 breakpoints=decision.tool.breakpoints,
+                stop_signal=decision.tool.stop_signal,
+                process=attached_to(decision),
+                mender=is_our_toolbox(option, decision.facts),
                 profile_json=profile_json(option, decision.facts),
             ) as place:
                 output = said.fileno()

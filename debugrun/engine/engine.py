@@ -56,6 +56,7 @@ class Sidecar:
     userns_mode: str = ""
     mounts: Sequence[str] = ()
     pid_namespace: str = "target"
+    auto_remove: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,7 +189,7 @@ class Engine:
             )
 
     def create_sidecar(self, sidecar: Sidecar) -> str:
-        """POST /containers/create; the new container's id. It removes itself when it ends, not when it never ran.
+        """POST /containers/create; its id. With `auto_remove` the engine removes it at its end, not when it never ran.
 
         NetworkDisabled gives it an empty network namespace of its own; the engine's `none` network would do the
         same 70 ms later. No log is written: the tool's output may hold the target's memory. Raises UsageError for an
@@ -199,7 +200,7 @@ class Engine:
         words = in_json(sidecar.command)
         with self.asking("create a container from the image", sidecar.image):
             host = self.client.create_host_config(
-                auto_remove=True,
+                auto_remove=sidecar.auto_remove,
                 cap_add=list(sidecar.cap_add),
                 cap_drop=list(sidecar.cap_drop),
                 init=False,

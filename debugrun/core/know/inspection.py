@@ -72,6 +72,15 @@ def engine_facts(version: Json, info: Json) -> EngineFacts:
     )
 
 
+def removes_running(version: Json) -> bool:
+    """Whether an engine of that GET /version removes containers that run and shall be removed at their end.
+
+    With live-restore, as it starts again: moby before 24.0.8 and 25.0, daemon/daemon.go restore().
+    """
+    numbers = tuple(int(each) for each in re.findall(r"\d+", _text(version, "Version"))[:3])
+    return not _is_podman(version) and bool(numbers) and numbers < (24, 0, 8)
+
+
 def _is_podman(version: Json) -> bool:
     components = [part for part in _list(version, "Components") if isinstance(part, Mapping)]
     return any(part.get("Name") == "Podman Engine" for part in components)

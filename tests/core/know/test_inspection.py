@@ -261,3 +261,18 @@ def test_programs_are_looked_for_on_the_containers_path(env: list[str], first: s
     assert folders[0] == first
     assert {"/usr/bin", "/bin", "/sbin"} <= set(folders)
     assert not {"relative", "/no"} & set(folders)
+
+
+@pytest.mark.parametrize(
+    ("number", "components", "expected"),
+    [
+        ("20.10.24+dfsg1", [], True),
+        ("24.0.7", [], True),
+        ("24.0.8", [], False),
+        ("28.5.2", [], False),
+        ("5.8.6", [{"Name": "Podman Engine"}], False),
+        ("", [], False),
+    ],
+)
+def test_engines_that_remove_what_runs(number: str, components: list[object], expected: bool) -> None:  # noqa: FBT001
+    assert inspection.removes_running({"Version": number, "Components": components}) is expected

@@ -53,6 +53,18 @@ def test_an_end_that_did_harm(engine: docker.APIClient, toolbox: str, case: Tria
         assert (harm.difference(before, after), left) == ("", []), said
 
 
+def test_a_target_that_is_restarted(engine: docker.APIClient, toolbox: str) -> None:
+    assert toolbox
+    with crowds.worker(engine, Kind(does="calls")) as worker:
+        case = trial("gdb break", worker.kind, "client TERM")
+        with harm.client(worker, case) as (process, _):
+            crowds.until(worker.tracer, harm.ATTACHES)
+            engine.restart(worker.id, timeout=1)
+            _, said = process.communicate(timeout=harm.SETTLES)
+    assert process.returncode == 125
+    assert b"was restarted while gdb was at it" in said
+
+
 @pytest.mark.slow
 def test_random_ends(engine: docker.APIClient, toolbox: str) -> None:
     assert toolbox

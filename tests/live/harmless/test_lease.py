@@ -27,7 +27,7 @@ from tests.live.victims import Victim, client_of, released, victims
 
 pytestmark = pytest.mark.live
 
-SLEPT = 20 + 5 + 3  # seconds: the lease's silence, one beat, and the tool's end
+SLEPT = 12 + 3 + 13  # seconds: the lease's silence, one beat, and the tool's end
 GDB = ["-ex", "break work", "-ex", "ignore 1 1000000", "-ex", "continue"]
 BATCH = {
     "gdb": ["gdb", "{}", "--", *GDB],
