@@ -11,11 +11,13 @@ from pathlib import Path
 from debugrun.attach import apply, attach, output
 from debugrun.attach.invocation import Result, attached_to, can_start_with, invocations, is_our_toolbox
 from debugrun.core.ask.request import Request
+from debugrun.core.decide import neighbour
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.decide.widen_profile import profile_json
 from debugrun.core.grants import Layer, Option, Placement
 from debugrun.core.know.tool_output import misled
 from debugrun.core.say import report
+from debugrun.core.say.command import useless_copies
 from debugrun.engine import engine
 from debugrun.errors import EXIT_REFUSED, RefusedError, UsageError
 from debugrun.observe import kernel_log
@@ -97,6 +99,8 @@ def attempt(
         mender=is_our_toolbox(option, decision.facts),
         profile_json=profile_json(option, decision.facts),
         only=steps[0].argv if can_start_with(steps, option, decision.facts) else (),
+        toolbox=neighbour.of_toolbox(option, decision.facts),
+        hidden=useless_copies(tool, option, decision.facts),
     ) as place:
         result = attach.run(place, steps[0])
         for step in steps[1:]:

@@ -22,9 +22,10 @@ from debugrun.attach.child import Child
 from debugrun.attach.hold_signals import undisturbed
 from debugrun.attach.lease import Lease
 from debugrun.attach.place import Place
-from debugrun.core.grants import Option, Placement
+from debugrun.core.grants import Grant, Option, Placement
 from debugrun.core.know.facts import ContainerFacts
 from debugrun.core.know.inspection import removes_running
+from debugrun.core.know.typed import ROOT_ENVIRONMENT
 from debugrun.engine.engine import Engine, Sidecar
 from debugrun.errors import DebugrunError, EngineError
 from debugrun.observe import hostproc, profiles
@@ -63,14 +64,17 @@ def place(  # noqa: PLR0913 - what is given, to whom, by whom and for what
     mender: bool = False,
     profile_json: str | None = None,
     only: Sequence[str] = (),
+    toolbox: bool = False,
+    hidden: Sequence[str] = (),
 ) -> Iterator[Place]:
     """The place of `option`, for any number of tools one after the other; nothing of it stays behind.
 
-    A sidecar of the toolbox can start with `only`, the argv of its only tool, which takes no input. `breakpoints` says
-    that the tool writes into the target's text, so that it must not be killed; `stop_signal` is what makes it detach.
-    `process` is the PID that it attaches to by ptrace(2), if it does; `mender`: the image holds a Python for its sake.
-    `profile_json` is the sidecar's seccomp profile. TERM and HUP raise Ended inside, once. Raises DebugrunError when
-    the engine refuses a step.
+    A sidecar of the `toolbox` can start with `only`, the argv of its only tool, which takes no input. One that has more
+    than the target does nothing where the kernel lets the target get into it, and does without the files `hidden`.
+    `breakpoints` says that the tool writes into the target's text, so that it must not be killed; `stop_signal` is what
+    makes it detach. `process` is the PID that it attaches to by ptrace(2), if it does; `mender`: the image holds a
+    Python for its sake. `profile_json` is the sidecar's seccomp profile. TERM and HUP raise Ended inside, once. Raises
+    DebugrunError when the engine refuses a step.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(ending())
@@ -80,8 +84,10 @@ def place(  # noqa: PLR0913 - what is given, to whom, by whom and for what
             script = command(shell=shell) if shell else ()
             made = _here(engine, option, target, script, stack)
         else:
-            mark = f"debugrun-{os.urandom(8).hex()}:" if only else ""
-            script = command(mender=mender, mark=mark, tool=only)
+            # By the connection, before the start: whoever could read it, as all can an argument, could forge the end.
+            mark = f"debugrun-{os.urandom(16).hex()}:" if only else ""
+            closed = toolbox and option.grant is not Grant.NONE
+            script = command(mender=mender, closed=closed, tool=only)
             labels = {LABEL_SESSION: session, LABEL_TOOL: tool}
             local = hostproc.is_local(target.pid, target.id, str(engine.version().get("KernelVersion", "")))
             with profiles.handed_over(engine, profile_json, local=local) as given:
@@ -89,7 +95,10 @@ def place(  # noqa: PLR0913 - what is given, to whom, by whom and for what
                     _described(option, target, script, labels, given),
                     auto_remove=_removed_by_engine(engine, breakpoints=breakpoints),
                 )
-                made = _sidecar(engine, sidecar, target, stack)
+                if toolbox:
+                    environment = ROOT_ENVIRONMENT if option.user == "0:0" else {}
+                    sidecar = replace(sidecar, hidden=hidden, environment=environment)
+                made = _sidecar(engine, sidecar, target, mark, stack)
             if only and made.lease is not None:
                 made.first = made.running = Child(engine, made.lease, mark)
         stack.callback(made.leave)
@@ -129,7 +138,7 @@ def _described(
     )
 
 
-def _sidecar(engine: Engine, sidecar: Sidecar, target: ContainerFacts, stack: contextlib.ExitStack) -> Place:
+def _sidecar(engine: Engine, sidecar: Sidecar, target: ContainerFacts, mark: str, stack: contextlib.ExitStack) -> Place:
     """Create, attach, start. Its input is attached before the start, so that there is no moment without a lease."""
     with contextlib.ExitStack() as undo:
         container = _created(engine, sidecar)
@@ -138,6 +147,8 @@ def _sidecar(engine: Engine, sidecar: Sidecar, target: ContainerFacts, stack: co
         undo.callback(_discard, engine, container)
         stream = engine.attach(container)
         undo.callback(stream.close)
+        if mark:
+            stream.send_all(f"{mark}\n".encode())
         engine.start(container)
         held = stack.enter_context(contextlib.closing(Lease(stream)))
         undo.pop_all()

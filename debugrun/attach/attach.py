@@ -14,6 +14,7 @@ from debugrun.attach.ending import ending, lost, write
 from debugrun.attach.invocation import Invocation, Result
 from debugrun.attach.place import Place
 from debugrun.attach.relay import Relay, Turn, wakeups
+from debugrun.attach.remote_protocol import Requests
 from debugrun.core.know.tool_file import Failure
 from debugrun.engine.stream import LostError
 
@@ -70,6 +71,8 @@ class _Batch:
         self.relay = relay
         self.fds = {1: stdout, 2: stderr}
         self.search = Search(invocation.failures)
+        self.requests = Requests() if invocation.remote_protocol else None
+        self.lines = Lines(invocation.unsaid)
         self.held: list[tuple[int, bytes]] | None = [] if invocation.hold_output else None
         self.release_at: float | None = None
         self.interrupt_at = None if invocation.duration is None else time.monotonic() + invocation.duration
@@ -90,6 +93,8 @@ class _Batch:
                     break
             if self.search.found is None or self.held is None:
                 self._release()
+                self._show(2, self.lines.rest())
+                self._show(1, self.requests.rest() if self.requests else b"")
         except BrokenPipeError:
             left = True
             self.place.end()
@@ -110,7 +115,7 @@ class _Batch:
         for source, data in turn.output:
             if not (source == 1 and self.exclusive):  # the target's memory may hold any text
                 self.search.feed(source, data)
-            self._show(source, data)
+            self._show(source, self._passed(source, data))
         if turn.typed is not None:
             self.relay.send(turn.typed) if turn.typed else self.relay.close_input()
         if turn.leaving:
@@ -125,6 +130,19 @@ class _Batch:
             self.time_is_up = True
             self.place.signal("int")
 
+    def _passed(self, source: int, data: bytes) -> bytes:
+        """What of it is for the user: all, but for what the target may not ask of gdb, and what we know already."""
+        if source != 1:
+            return self.lines.feed(data)
+        if self.requests is None:
+            return data
+        passed = self.requests.feed(data)
+        while self.requests.dropped:
+            call = "".join(each if each.isprintable() else "?" for each in self.requests.dropped.pop())
+            warning = f"debugrun: dropped a File-I/O request to gdb ({call}): no stub of ours sends one\n"
+            self._show(2, warning.encode())
+        return passed
+
     def _interrupt(self) -> None:
         now = time.monotonic()
         if not self.place.leased:
@@ -133,6 +151,8 @@ class _Batch:
         self.interrupted = now
 
     def _show(self, source: int, data: bytes) -> None:
+        if not data:
+            return
         if self.held is None:
             self.seen = True
             if source == 1 and self.invocation.sink is not None:
@@ -150,3 +170,36 @@ class _Batch:
         held, self.held, self.release_at = self.held or [], None, None
         for source, data in held:
             self._show(source, data)
+
+
+class Lines:
+    """Takes some lines out of a stream; holds back only what may become one of them."""
+
+    def __init__(self, unwanted: Sequence[str]) -> None:
+        self._unwanted = [f"{line}\n".encode() for line in unwanted]
+        self._at_start = True  # of a line
+        self._kept = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """What of it may pass now."""
+        if not self._unwanted:
+            return data
+        text, self._kept = self._kept + data, b""
+        passed = b""
+        while text:
+            if self._at_start:
+                if line := next((each for each in self._unwanted if text.startswith(each)), None):
+                    text = text[len(line) :]
+                    continue
+                if any(each.startswith(text) for each in self._unwanted):
+                    self._kept = text
+                    break
+            end = text.find(b"\n") + 1
+            self._at_start = end > 0
+            passed, text = passed + text[: end or len(text)], text[end or len(text) :]
+        return passed
+
+    def rest(self) -> bytes:
+        """What is left at the end of the stream."""
+        kept, self._kept = self._kept, b""
+        return kept

@@ -46,7 +46,7 @@ class Child(Running):
             line, newline, rest = text[at + len(self._mark) :].partition(b"\n")
             if not newline:
                 break
-            self._heard(source, line.decode())
+            self._heard(source, line.decode(errors="replace"))
             tools, text = tools + text[:at], rest
         if at < 0:
             at = len(text) - self._begun_at_the_end_of(text)
@@ -58,7 +58,7 @@ class Child(Running):
         return next((size for size in range(len(self._mark) - 1, 0, -1) if text.endswith(self._mark[:size])), 0)
 
     def _heard(self, source: int, word: str) -> None:
-        if word.isdecimal():
+        if word.isascii() and word.isdecimal():
             self._statuses[source] = int(word)
         else:
             self._lease.heard(word)

@@ -27,13 +27,8 @@ def write(fd: int, data: bytes) -> None:
 def ending(place: Place, running: Running, tool: str) -> int:
     """The exit status of a tool that has ended by itself; raises DebugrunError with the cause when it has not."""
     status = running.status()
-    said = place.lease.said() if place.lease is not None else frozenset()
-    if "gone" in said:
-        message = f"{tool} was told to let go of {place.target.name}: the client went silent for {SILENCE} s"
-        raise EngineError("lease-expired", message, "the same command again; the target runs on")
-    if "stopped" in said:
-        message = f"somebody stopped the sidecar; {tool} was told to let go of {place.target.name}"
-        raise EngineError("sidecar-stopped", message, "the same command again; the target runs on")
+    if error := _cut_short(place, tool):
+        raise error
     if status is not None and place.first is not None:
         return status  # as its parent told it, whatever the engine has made of the end
     if status == STREAM_BROKE and place.lease is not None and place.lease.over:
@@ -63,6 +58,19 @@ def _outlived(place: Place, tool: str) -> bool:
             deadline = min(deadline, now + ENDS_TOGETHER)
         time.sleep(0.1)
     return alive
+
+
+def _cut_short(place: Place, tool: str) -> EngineError | None:
+    """What the lease has said that means the end of the tool, or that it never began."""
+    said = place.lease.said() if place.lease is not None else frozenset()
+    name, hint = place.target.name, "the same command again; the target runs on"
+    if "gone" in said:
+        message = f"{tool} was told to let go of {name}: the client went silent for {SILENCE} s"
+        return EngineError("lease-expired", message, hint)
+    if "stopped" in said:
+        message = f"somebody stopped the sidecar; {tool} was told to let go of {name}"
+        return EngineError("sidecar-stopped", message, hint)
+    return place.opened() if "open" in said else None
 
 
 def _killed(place: Place, tool: str, *, ended: bool) -> EngineError:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 from debugrun.attach.output import Sink
 from debugrun.core.ask.request import Request
+from debugrun.core.decide import neighbour
 from debugrun.core.decide.plan import Plan
-from debugrun.core.grants import Option, Placement, Verdict
+from debugrun.core.grants import Option, Verdict
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import NUDGE, Failure
 from debugrun.core.say.command import Filling, handover, tool_argv
@@ -24,6 +25,7 @@ class Invocation:
     `prompt`, and the terminal belongs to the user from the next one on. `hold_output` keeps output back until the
     option has stood its trial. After `duration` seconds the tool is interrupted. Without `input` the tool has none.
     What it writes to standard output goes to the `sink`, and is shown as well where it is `copied`.
+    `remote_protocol` and `unsaid` are the tool's.
     """
 
     argv: tuple[str, ...]
@@ -38,6 +40,8 @@ class Invocation:
     sink: Sink | None = None
     copied: bool = False
     detach_keys: str = "ctrl-p,ctrl-q"
+    remote_protocol: bool = False
+    unsaid: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +88,8 @@ def invocations(
         detach_keys=request.detach_keys,
         sink=file() if file is not None else None,
         copied=copied,
+        remote_protocol=tool.remote_protocol,
+        unsaid=tool.unsaid,
     )
     if file is not None and not copied:  # what follows shows the file
         return [first]
@@ -93,8 +99,7 @@ def invocations(
 
 def can_start_with(steps: Sequence[Invocation], option: Option, facts: Facts) -> bool:
     """Whether the sidecar may start with the tool: there is one, without input, and what its lease needs for that."""
-    alone = len(steps) == 1 and not steps[0].input
-    return alone and option.placement is Placement.SIDECAR and is_our_toolbox(option, facts)
+    return len(steps) == 1 and not steps[0].input and neighbour.of_toolbox(option, facts)
 
 
 def is_our_toolbox(option: Option, facts: Facts) -> bool:

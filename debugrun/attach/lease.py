@@ -11,7 +11,7 @@ from debugrun.engine.stream import Frames, LostError, Stream
 SILENCE = 12  # seconds without a line after which the script ends the tool: the client is asleep or cut off
 BEAT = 3.0  # seconds between two lines
 PATIENCE = 10  # seconds that a tool has to end, unless it holds breakpoints
-TINI = ("/usr/bin/tini", "-s", "-g", "--")  # of the toolbox: takes in orphans, passes signals on to the script
+TINI = ("tini", "-s", "-g", "--")  # of the toolbox: takes in orphans, passes signals on to the script
 
 
 def command(  # noqa: PLR0913 - what the script has to know
@@ -21,21 +21,24 @@ def command(  # noqa: PLR0913 - what the script has to know
     process: int | None = None,
     mender: bool = False,
     shell: str = "sh",
-    mark: str = "",
+    closed: bool = False,
     tool: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """The script as argv. A tool with `breakpoints` is waited for while it traces: KILL would kill the target.
 
     `process` is the PID that the tool attaches to by ptrace(2), if it does: its state is the same afterwards. `mender`
     says that there is a Python 3 to do what takes more than a signal. With `tool`, its argv, the script starts that
-    itself, and puts `mark` before what it says; in the toolbox only.
+    itself, after a first line of input: the mark that it puts before what it says. `closed`: it does nothing where the
+    target can get in. Both below tini, in the toolbox only.
     """
     text = package_data.text("lease.sh")
     mending = package_data.text("mend.py") if mender and process is not None else ""
     writes = "writes" if breakpoints else ""
     target = "" if process is None else str(process)
-    words = (shell, "-c", text, "debugrun-lease", stop_signal, str(PATIENCE), str(SILENCE), writes, target, mending)
-    return (*TINI, *words, mark, *tool) if tool else words
+    numbers = (str(PATIENCE), str(SILENCE))
+    shut = "closed" if closed else ""
+    words = (shell, "-c", text, "debugrun-lease", stop_signal, *numbers, writes, target, mending, shut)
+    return (*TINI, *words, *tool) if tool or closed else words
 
 
 class Lease:
@@ -84,7 +87,7 @@ class Lease:
         self._output += f"{word}\n".encode()
 
     def said(self) -> frozenset[str]:
-        """What the script has told so far: "ready"; "stopped" by a signal; "gone": it missed our beats."""
+        """What the script has told so far: "ready"; "stopped" by a signal; "gone": it missed our beats; "open"."""
         try:
             while parts := self.receive():
                 self._output += b"".join(data for _, data in parts)

@@ -25,7 +25,7 @@ from debugrun.errors import DebugrunError, EngineError
 LAUNCHER = """\
 reaper=$1 starter=$2
 shift 2
-[ -x /usr/bin/tini ] && [ ! -e /proc/sentry-meminfo ] && exec /usr/bin/tini -s -- "$0" -c "$reaper" "$0" "$starter" "$@"
+type tini >/dev/null 2>&1 && [ ! -e /proc/sentry-meminfo ] && exec tini -s -- "$0" -c "$reaper" "$0" "$starter" "$@"
 exec "$0" -c "$starter" debugrun "$@"
 """
 
@@ -199,6 +199,11 @@ class Place:
             self.lease.tell(f"tool {identity[0]} {identity[1]}")
             running.go()
         return running
+
+    def opened(self) -> EngineError:
+        """The lease found that the kernel would let the target into the sidecar, and started nothing."""
+        message = f"processes of {self.target.name} could get into the sidecar, which would have more than they have"
+        return EngineError("sidecar-open", message, "debugrun toolbox build; on the host: sysctl fs.suid_dumpable=0")
 
     def signal(self, name: str) -> bool:
         """Send the tool "int", "hup", or "stop", what makes it detach; whether there is a lease to do it."""

@@ -255,7 +255,7 @@ class _Talk(Spawn):
         for line in lines:
             if self._echoes:
                 self._echoes -= 1
-            else:
+            elif line.rstrip(b"\r").decode(errors="replace") not in self._session.invocation.unsaid:
                 self._pass(line + b"\n")
 
     def _flush_unfinished(self) -> None:

@@ -91,7 +91,9 @@ class Option:
     non-root process gets none from Docker. `apparmor` is a label other than the engine's own, `selinux` "disable"
     or None. `pid_namespace` is "target", or "own" for a tool that has no business with the process. `mounts` are paths
     of the engine's host, read-only at the same path. `tool_args` replace the mode's default arguments so that the tool
-    asks for less; `lost` says what that costs. `command` is the equivalent docker line, for a POSIX shell.
+    asks for less; `lost` says what that costs. `by_name` says why it is taken only when a person names what runs
+    (--image, --via here): the target could use what is given. `command` is the equivalent docker line, for a POSIX
+    shell.
     """
 
     placement: Placement
@@ -115,6 +117,7 @@ class Option:
     image: str | None = None
     lost: tuple[str, ...] = ()
     tool_args: tuple[str, ...] = ()
+    by_name: str = ""
     command: str = ""
 
     @property

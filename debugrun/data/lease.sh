@@ -1,4 +1,4 @@
-# Holds a debug tool on a lease: sh -c THIS lease STOP PATIENCE SILENCE WRITES TARGET MENDER [MARK TOOL...]
+# Holds a debug tool on a lease: sh -c THIS lease STOP PATIENCE SILENCE WRITES TARGET MENDER CLOSED [TOOL...]
 # When the client goes (end of input), sleeps (no line for SILENCE seconds; a shell whose read has no -t notices the
 # end of input only) or the container is stopped (TERM), the tool is made to let go and the script ends after it.
 # STOP is one signal, or two for a debugger that stops its target by a SIGINT of its own ("INT TERM"): see urge().
@@ -12,13 +12,26 @@
 # "int", "hup", "stop" (signals for the tool). It never forks where it can do without: in a PID namespace that belongs
 # to the target, an orphan would become a zombie of the target's PID 1.
 # With a TOOL it starts that itself, without input, below `tini -s -g`, and in busybox: what it has to say then comes on
-# standard error, each line after MARK; the tool's exit status on both streams, last.
+# standard error, each line after a mark; the tool's exit status on both streams, last. The mark is the first line of
+# the input, since everybody in the PID namespace can read our arguments.
+# CLOSED (not empty, below tini only): it holds nothing where others of our uid can get in, and says "open".
 set -f
-stop=$1 patience=$2 silence=$3 writes=$4 target=$5 mender=$6 mark=${7-} tool='' start='' wanted=''
-[ "$mark" ] && shift 7
+stop=$1 patience=$2 silence=$3 writes=$4 target=$5 mender=$6 closed=$7 mark='' tool='' start='' wanted=''
+shift 7
 interrupt=${stop%% *} leave=${stop##* }
 before='' phase='' asked='' told='' spent='' now=0 calm=0 stuck=0 waits=' ' was_stopped=''
 SIGINT=0x2 SIGCONT=0x20000 SIGSTOP=0x40000 # as bits of proc_pid_status(5)
+
+# By the kernel's own word: whom it does not keep out it lets follow tini's link exe (ptrace(2), PTRACE_MODE_READ). Our
+# own it always does, but a process that nobody may trace does not own its files in /proc (proc_pid(5)), unless it is
+# root. Who has SYS_PTRACE is let in everywhere: others that have not are kept out of him (security/commoncap.c).
+shut() {
+    [ -O "/proc/$$/status" ] && [ -e "/proc/$PPID/exe" ] || return 0
+    while read -r key value _; do
+        [ "$key" = CapEff: ] && break
+    done <"/proc/$$/status"
+    [ $((0x$value >> 19 & 1)) = 1 ]
+}
 
 # Seconds that pass on, also where one round takes long.
 clock() {
@@ -398,7 +411,15 @@ become() {
     echo "$whose ${20}" >&3
 }
 
-if [ "$mark" ]; then
+if [ $# -gt 0 ]; then
+    read -r mark || exit 1
+fi
+if [ "$closed" ] && ! shut; then
+    echo "${mark}open" >&2
+    exit 1
+fi
+
+if [ $# -gt 0 ]; then
     # Where nothing is to be read, a read with a time limit is a sleep without a process: the pipe of a here-document,
     # opened for writing too, so that it never ends.
     exec 3<<-END

@@ -15,7 +15,7 @@ import re
 import threading
 import urllib.parse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from debugrun.engine import transport
@@ -36,7 +36,8 @@ class Sidecar:
     """A container that waits on its standard input.
 
     `network` is "none" or "target", `pid_namespace` "target" or "own"; `mounts` are paths of the host, read-only at the
-    same place; `memory` is in bytes; `stop_timeout` is what `docker stop` waits, in seconds.
+    same place; `hidden` are files of the image that are not there for it; `environment` goes before the image's;
+    `memory` is in bytes; `stop_timeout` is what `docker stop` waits, in seconds.
     """
 
     name: str
@@ -57,6 +58,8 @@ class Sidecar:
     mounts: Sequence[str] = ()
     pid_namespace: str = "target"
     auto_remove: bool = True
+    hidden: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,6 +201,8 @@ class Engine:
         from docker.types import LogConfig, Mount  # noqa: PLC0415 - loaded by connect() already
 
         words = in_json(sidecar.command)
+        mounts = [(path, path) for path in sidecar.mounts] + [(path, "/dev/null") for path in sidecar.hidden]
+        environment = {"HOME": "/tmp", "XDG_CONFIG_HOME": "/tmp"}  # noqa: S108 - the only place that it can write to
         with self.asking("create a container from the image", sidecar.image):
             host = self.client.create_host_config(
                 auto_remove=sidecar.auto_remove,
@@ -206,7 +211,7 @@ class Engine:
                 init=False,
                 log_config=LogConfig(type="none"),
                 mem_limit=sidecar.memory,
-                mounts=[Mount(path, path, type="bind", read_only=True) for path in sidecar.mounts],
+                mounts=[Mount(target, source, type="bind", read_only=True) for target, source in mounts],
                 network_mode=f"container:{sidecar.target}" if sidecar.network == "target" else None,
                 pid_mode=f"container:{sidecar.target}" if sidecar.pid_namespace == "target" else None,
                 pids_limit=sidecar.pids,
@@ -220,7 +225,7 @@ class Engine:
                 sidecar.image,
                 entrypoint=words[:1],
                 command=words[1:],
-                environment={"HOME": "/tmp", "XDG_CONFIG_HOME": "/tmp"},  # noqa: S108 - the only place that it can write to
+                environment={**environment, **sidecar.environment},
                 healthcheck={"test": ["NONE"]},
                 host_config=host,
                 labels=dict(sidecar.labels),

@@ -27,7 +27,8 @@ from debugrun.observe import hostproc, profiles, programs
 if TYPE_CHECKING:
     from debugrun.engine.engine import Engine
 
-BINARIES_LABEL = "debugrun.binaries"  # of the toolbox image: its programs, comma separated
+# Of the toolbox image, comma separated: its programs, and where those lie that carry file capabilities.
+BINARIES_LABEL, COPIES_LABEL = "debugrun.binaries", "debugrun.copies"
 
 
 BEGINS = 2.0  # seconds for a container's program to take the place of the runtime's: it execs
@@ -60,6 +61,7 @@ class _Seen:
     local: bool
     dumpable: Callable[[Reading], bool | None]
     thread_of: Callable[[int], Reading | None]
+    by_target: Callable[[Reading], tuple[str, ...]] = lambda _: ()  # the kernel's word, all of it
 
 
 def observe(
@@ -94,7 +96,7 @@ def observe(
             engine_facts = replace(engine_facts, capabilities=hostproc.bounding_of_engine(seen.main))
             engine_facts = profiles.of_engine(engine, engine_facts, seen.main.status.ppid)
         else:
-            seen = _by_scout(engine, container, wanted, toolbox_ref if toolbox is not None else None)
+            seen = _by_scout(engine, container, wanted, _images(toolbox_ref, toolbox))
         container = inspection.container_facts(inspected, engine_facts, image.result())
         if local and isinstance(seen, _Seen):
             container = profiles.of_container(container, inspected, seen.main.status.ppid)
@@ -186,16 +188,16 @@ def _locally(container: ContainerFacts, wanted: Wanted) -> _Seen:
     )
 
 
-def _by_scout(engine: Engine, container: ContainerFacts, wanted: Wanted, toolbox_ref: str | None) -> _Seen:
-    if toolbox_ref is None:
+def _by_scout(engine: Engine, container: ContainerFacts, wanted: Wanted, images: ImageFacts) -> _Seen:
+    if images.toolbox is None:
         message = "this engine's /proc can't be read from here, and it has no image to send a scout from"
         raise EngineError("no-scout", message, "debugrun toolbox build")
     from debugrun.observe import scout  # noqa: PLC0415 - for engines elsewhere
 
-    who = scout.identity(container)
+    peer = scout.peer(container)
     shared = container.pid_mode != ""
     pids = (1, wanted.pid) if wanted.pid is not None and not shared else ()
-    survey = scout.survey(engine, container, who, toolbox_ref, tuple(dict.fromkeys(pids)))
+    survey = scout.survey(engine, container, peer, images, tuple(dict.fromkeys(pids)))
     by_pid = {reading.status.pid: reading for reading in survey.readings}
     main = by_pid.get(1)
     if shared:
@@ -217,7 +219,8 @@ def _by_scout(engine: Engine, container: ContainerFacts, wanted: Wanted, toolbox
         depth=0,
         host=survey.host,
         local=False,
-        dumpable=lambda reading: who.dumpable(survey, reading),
+        dumpable=lambda reading: scout.dumpable(survey, reading, peer),
+        by_target=lambda reading: scout.by_target(survey, reading, peer),
         thread_of=lambda tid: by_pid.get(by_pid[tid].status.tgid, by_pid[tid]) if tid in by_pid else None,
     )
 
@@ -241,6 +244,7 @@ def _process(engine: Engine, container: ContainerFacts, wanted: Wanted, seen: _S
         ppid=chosen.ppid,
         dumpable=seen.dumpable(reading),
         host_pid=_host_pid(reading, seen, container),
+        by_target=seen.by_target(reading),
     )
     if facts.tracer:
         raise _traced(engine, facts, container, seen)
@@ -343,5 +347,9 @@ def _cross_checked(container: ContainerFacts, seen: _Seen) -> ContainerFacts:
 def _images(toolbox_ref: str | None, toolbox: Json | None) -> ImageFacts:
     if toolbox is None:
         return ImageFacts()
-    listed = inspection.labels(toolbox).get(BINARIES_LABEL, "")
-    return ImageFacts(toolbox=toolbox_ref, toolbox_binaries=tuple(name for name in listed.split(",") if name))
+    listed, copies = (inspection.labels(toolbox).get(label, "") for label in (BINARIES_LABEL, COPIES_LABEL))
+    return ImageFacts(
+        toolbox=toolbox_ref,
+        toolbox_binaries=tuple(name for name in listed.split(",") if name),
+        toolbox_copies=tuple(path for path in copies.split(",") if path),
+    )

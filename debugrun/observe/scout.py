@@ -1,7 +1,7 @@
-"""A scout: one short-lived container in the target's PID namespace that reads /proc there, for a remote engine.
+"""Scouts: short-lived containers in the target's PID namespace that read /proc there, for a remote engine.
 
-It runs a fixed script (data/scout.sh), without network, with the least that sees enough, and is gone when it has
-spoken.
+They run a fixed script (data/scout.sh), without network, and are gone when they have spoken. One is nobody, whom the
+target can't get at; a second one sees what only the target's own uid can, and counts as the target's word.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 from debugrun.core import package_data
 from debugrun.core.grants import BROAD_CAPABILITIES
 from debugrun.core.know import procfs
-from debugrun.core.know.facts import ContainerFacts, HostFacts
+from debugrun.core.know.facts import ContainerFacts, HostFacts, ImageFacts
 from debugrun.core.know.procfs import Reading
+from debugrun.core.know.typed import ROOT_ENVIRONMENT
 from debugrun.errors import EngineError
 
 if TYPE_CHECKING:
     from debugrun.engine.engine import Engine
 
 _PATIENCE = 30.0  # seconds for a start on a slow host and a few lines of text
-_NOBODY = "65534:65534"
 
 
 class ScoutError(ValueError):
@@ -36,63 +36,97 @@ class ScoutError(ValueError):
 class Survey:
     """What a scout saw: processes by PID of the target's namespace, without its own, and the host's settings.
 
-    `readable` holds the PIDs whose exe link it could read.
+    `readable` holds the PIDs whose exe link it could read; `own` is its own PID.
     """
 
     readings: tuple[Reading, ...]
     host: HostFacts
     readable: frozenset[int]
+    own: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Identity:
-    """Who the scout is: "uid:gid" and its capabilities."""
+    """Who a scout is: "uid:gid" and its capabilities."""
 
     user: str
     capabilities: tuple[str, ...] = ()
 
-    def dumpable(self, survey: Survey, reading: Reading) -> bool | None:
-        """Whether a process is dumpable, from what this scout saw of it."""
-        by_owner = procfs.dumpable_by_owner(reading)
-        if by_owner is not None:
-            return by_owner
-        uid, gid = (int(part) for part in self.user.split(":"))
-        return procfs.dumpable_by_access(
-            reading,
-            readable=reading.status.pid in survey.readable,
-            ids=(uid, gid),
-            effective=procfs.mask(self.capabilities),
-        )
+
+def dumpable(survey: Survey, reading: Reading, peer: Identity | None) -> bool | None:
+    """Whether a process is dumpable: by the kernel's word to nobody, else by what the peer could open."""
+    by_owner = procfs.dumpable_by_owner(reading)
+    if by_owner is not None or peer is None:
+        return by_owner
+    uid, gid = (int(part) for part in peer.user.split(":"))
+    return procfs.dumpable_by_access(
+        reading,
+        readable=reading.status.pid in survey.readable,
+        ids=(uid, gid),
+        effective=procfs.mask(peer.capabilities),
+    )
 
 
-def identity(container: ContainerFacts) -> Identity:
-    """The least that sees enough: nobody, with no capability; the target's own ids where they are known.
+def by_target(survey: Survey, reading: Reading, peer: Identity | None) -> tuple[str, ...]:
+    """What of it the peer told, a process of the target's own uid: where that one is got at, the target told it."""
+    told = []
+    if procfs.dumpable_by_owner(reading) is None and dumpable(survey, reading, peer) is not None:
+        told.append("dumpable")
+    return (*told, "exe") if reading.exe is not None else tuple(told)
 
-    Root processes look the same dumpable or not; a scout with no more than the target's own capabilities can tell
-    (`procfs.dumpable_by_access`). One that would take a capability that opens the machine, or SYS_PTRACE, is not
-    sent.
+
+def nobody(container: ContainerFacts) -> Identity:
+    """Who tells of the host and of nearly all else: nobody, with no capability, and never the target's own user."""
+    return Identity(user="65533:65533" if container.user.split(":")[0] in {"65534", "nobody"} else "65534:65534")
+
+
+def peer(container: ContainerFacts) -> Identity | None:
+    """Who tells what nobody can't see: exe links, and root processes that look the same dumpable or not.
+
+    The target's own ids where they are known, with no more than its own capabilities (`procfs.dumpable_by_access`).
+    One that would take a capability that opens the machine, or SYS_PTRACE, is not sent.
     """
     if container.user in {"", "0", "root", "0:0", "root:root"}:
         held = set(container.capabilities or ())
         if container.capabilities is None or held & (BROAD_CAPABILITIES | {"SYS_PTRACE"}):
-            return Identity(user=_NOBODY)
+            return None
         return Identity(user="0:0", capabilities=container.capabilities)
-    own = re.fullmatch(r"\d+:\d+", container.user) is not None
-    return Identity(user=container.user if own else _NOBODY)
+    return Identity(user=container.user) if re.fullmatch(r"\d+:\d+", container.user) else None
 
 
-def survey(engine: Engine, container: ContainerFacts, who: Identity, image: str, pids: tuple[int, ...]) -> Survey:
-    """Send a scout; `pids` are the container's own, none: all. Raises EngineError."""
+def survey(
+    engine: Engine, container: ContainerFacts, other: Identity | None, images: ImageFacts, pids: tuple[int, ...]
+) -> Survey:
+    """Send the scouts at the same time; `pids` are the container's own, none: all. Raises EngineError."""
+    with ThreadPoolExecutor(2) as pool:
+        second = pool.submit(_one, engine, container, other, images, pids) if other else None
+        first = _one(engine, container, nobody(container), images, pids)
+        seen = second.result() if second else first
+    exes = {each.status.pid: each.exe for each in seen.readings}
+    ours = {first.own, seen.own}
+    readings = (each for each in first.readings if not {each.status.pid, each.status.ppid} & ours)
+    return replace(
+        first,
+        readings=tuple(replace(each, exe=exes.get(each.status.pid)) for each in readings),
+        readable=seen.readable,
+    )
+
+
+def _one(engine: Engine, container: ContainerFacts, who: Identity, images: ImageFacts, pids: tuple[int, ...]) -> Survey:
     from debugrun.engine.engine import Sidecar  # noqa: PLC0415 - the engine's client: only when there is an engine
 
+    image = str(images.toolbox)
     script = package_data.text("scout.sh")
     session = uuid.uuid4().hex[:12]
     label = f"apparmor={container.apparmor}"
+    # As in a sidecar for a tool: root's programs there change their group, which keeps the target out.
+    root = who.user == "0:0" and images.toolbox_binaries != ()
+    options = () if root else ("no-new-privileges",)
     sidecar = Sidecar(
         name=f"debugrun-scout-{session}",
         target=container.id,
         image=image,
-        command=("/bin/sh", "-c", script, "scout", *(str(pid) for pid in pids)),
+        command=("sh", "-c", script, "scout", *(str(pid) for pid in pids)),
         user=who.user,
         labels={
             "debugrun.session": session,
@@ -101,7 +135,8 @@ def survey(engine: Engine, container: ContainerFacts, who: Identity, image: str,
         },
         cap_add=who.capabilities,
         cap_drop=("ALL",),
-        security_opt=("no-new-privileges", label) if container.apparmor else ("no-new-privileges",),
+        security_opt=(*options, label) if container.apparmor else options,
+        environment=ROOT_ENVIRONMENT if root else {},
         privileged=False,
         network="none",
         memory=64 << 20,
@@ -191,7 +226,7 @@ def parse(text: str) -> Survey:
                 )
             )
     readings.sort(key=lambda reading: reading.status.pid)
-    return Survey(readings=tuple(readings), host=_host(sections["@sysctls"]), readable=readable)
+    return Survey(readings=tuple(readings), host=_host(sections["@sysctls"]), readable=readable, own=own)
 
 
 def _exes(lines: list[str], readable: frozenset[int]) -> dict[int, str]:

@@ -133,7 +133,7 @@ def here(found: Sequence[Container], machine: str) -> Census:
 def sent(engine: Engine, inspected: Json, container: Container) -> Census:
     """The census by sidecars. Raises EngineError."""
     facts = inspection.container_facts(inspected, inspection.engine_facts(engine.version(), engine.info()))
-    who = scout.identity(facts)
+    who = scout.peer(facts) or scout.nobody(facts)
     question = _question({container.id: 0}, _machine(engine))
     found = _by(engine, facts, option(facts, who.user, who.capabilities), question)
     tried = {who.user}

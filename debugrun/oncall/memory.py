@@ -61,7 +61,7 @@ def _read(connection: Engine, container: Container, inspected: Json, processes: 
         done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         return _parsed(done.stdout, done.stderr, processes)
     facts = inspection.container_facts(inspected, inspection.engine_facts(connection.version(), connection.info()))
-    who = scout.identity(facts)
+    who = scout.peer(facts) or scout.nobody(facts)
     found: dict[int, Memory] = {}
     for user in dict.fromkeys(f"{each.uid}:{each.gid}" for each in processes):
         members = [each for each in processes if f"{each.uid}:{each.gid}" == user]

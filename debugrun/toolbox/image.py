@@ -32,6 +32,7 @@ Progress = Callable[[str], None]
 REPOSITORY = "debugrun-toolbox"
 RECIPE_LABEL = "debugrun.toolbox"
 BINARIES_LABEL = "debugrun.binaries"
+COPIES_LABEL = "debugrun.copies"  # of the tools, those that carry capabilities: paths
 SUITE = "trixie"
 REGISTRY_BASE = f"debian:{SUITE}-slim"
 # busybox is the shell of the sidecar, tini reaps there; Python compiles what gdb and perf bring of it.
@@ -160,7 +161,7 @@ def _unpacked(client: Client, wanted: Recipe, folder: Path, progress: Progress) 
     progress(f"toolbox: unpacking {len(debs)} packages")
     path = folder / "root.tar"
     with path.open("wb") as out:
-        rootfs.write(debs, out, leave_out=LEAVE_OUT)
+        rootfs.write(debs, out, leave_out=LEAVE_OUT, closed=True)
     progress(f"toolbox: importing {path.stat().st_size // 1_000_000} MB")
     answer = client.import_image(str(path), changes=['CMD ["/bin/sh"]'])
     return str(json.loads(answer.splitlines()[-1])["status"])
@@ -189,7 +190,8 @@ def _wheels(wanted: Recipe, architecture: str, folder: Path, progress: Progress)
 def _build(client: Client, wanted: Recipe, base: str, programs: Mapping[str, bytes]) -> None:
     install = f"RUN apt-get update && apt-get install -y --no-install-recommends {' '.join(wanted.debian)}"
     install += " && rm -rf /var/lib/apt/lists/* /usr/share/perl /usr/share/perl5 /usr/lib/*/perl"  # as LEAVE_OUT
-    finish = ["python3", f"/{FINISH}", *(f"{path}={binary}={mask:x}" for path, binary, mask in wanted.copies)]
+    copies = (f"{path}={binary}={mask:x}" for path, binary, mask in wanted.copies)
+    finish = ["python3", f"/{FINISH}", *copies, *wanted.binaries]
     lines = [f"FROM {base}", *([install] if base == REGISTRY_BASE else []), "COPY add /", f"RUN {json.dumps(finish)}"]
     script = (resources.files("debugrun") / "data/toolbox/finish.py").read_bytes()
     context = io.BytesIO()
@@ -203,6 +205,7 @@ def _build(client: Client, wanted: Recipe, base: str, programs: Mapping[str, byt
     labels = {
         RECIPE_LABEL: wanted.digest,
         BINARIES_LABEL: ",".join(name for name in wanted.binaries if name not in absent),
+        COPIES_LABEL: ",".join(path for path, binary, _ in wanted.copies if binary not in absent),
     }
     answers = client.build(
         fileobj=context, custom_context=True, tag=wanted.tag, labels=labels, rm=True, forcerm=True, decode=True

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from debugrun.errors import EngineError
 
@@ -25,6 +25,9 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _TOP = ("bin", "sbin", "lib", "lib64")
 _MERGED = (*_TOP, "lib32", "libx32")
 DOCUMENTATION = re.compile(r"usr/share/(doc|doc-base|man|info|locale|lintian|bash-completion|bug|menu|pixmaps)/")
+# Programs of this mode make processes that nobody of their uid can get into: see data/toolbox/finish.py.
+EXECUTABLE_ONLY = 0o111
+_ELF = b"\x7fELF"
 _FOLDERS = {
     "dev": 0o755,
     "etc": 0o755,
@@ -111,10 +114,13 @@ def _apt(config: Path, folder: Path, *words: str) -> None:
         raise EngineError("apt", f"apt-get {words[0]}: {errors[0]}", "apt-get update")
 
 
-def write(debs: Sequence[Path], out: IO[bytes], *, leave_out: re.Pattern[str] = DOCUMENTATION) -> None:
+def write(
+    debs: Sequence[Path], out: IO[bytes], *, leave_out: re.Pattern[str] = DOCUMENTATION, closed: bool = False
+) -> None:
     """Write the packages' files as one tar: usr merged, nothing set-user-ID, without what `leave_out` matches.
 
-    busybox is its shell, when it is among the packages. Raises EngineError for a damaged package.
+    busybox is its shell, when it is among the packages. `closed`: nobody can read its programs. Raises EngineError
+    for a damaged package.
     """
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as target:
         seen = set(_write_frame(target))
@@ -129,7 +135,25 @@ def write(debs: Sequence[Path], out: IO[bytes], *, leave_out: re.Pattern[str] = 
                     if member.islnk():
                         member.linkname = merged(member.linkname)
                     member.pax_headers = {}
-                    target.addfile(member, source.extractfile(member) if member.isreg() else None)
+                    file = source.extractfile(member) if member.isreg() else None
+                    if closed and file is not None and member.mode & 0o111 and ".so" not in posixpath.basename(name):
+                        head = file.read(len(_ELF))
+                        member.mode = EXECUTABLE_ONLY if head == _ELF else member.mode
+                        file = cast("IO[bytes]", _After(head, file))
+                    target.addfile(member, file)
+
+
+class _After:
+    """A file whose beginning was read already."""
+
+    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
+        self._head = head
+        self._rest = rest
+
+    def read(self, size: int) -> bytes:
+        """As a file's."""
+        given, self._head = self._head[:size], self._head[size:]
+        return given + self._rest.read(size - len(given))
 
 
 def merged(name: str) -> str:

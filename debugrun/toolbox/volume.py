@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 
+from debugrun.core.know.typed import CAPABILITY_COPIES, ROOT_COPIES
 from debugrun.engine.engine import Engine
 from debugrun.errors import EngineError
 
@@ -16,8 +17,11 @@ LABEL = "debugrun.volume"  # of the volume: id of the toolbox image
 PREFIX = "debugrun-toolbox-"
 COMPLETE = ".complete"  # a file at the volume's root
 _HOME = "/usr"
-# Of the mode that a tmpfs there needs: engines give a tmpfs that of the folder below it.
-_SCRIPT = f"mkdir -p -m 1777 {_HOME}/scratch && : >{_HOME}/{COMPLETE}"
+# The programs are read here, by a loader that is named; those with capabilities have no business in a user's container.
+# The mode is what a tmpfs there needs: engines give a tmpfs that of the folder below it.
+_SCRIPT = f"""\
+rm -rf {CAPABILITY_COPIES} {ROOT_COPIES} &&
+chmod -R a+r {_HOME} && mkdir -p -m 1777 {_HOME}/scratch && : >{_HOME}/{COMPLETE}"""
 PATIENCE = 120.0  # seconds for another session to copy what we need too
 
 

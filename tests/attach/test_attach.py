@@ -195,7 +195,7 @@ def start_of(pid: int) -> str:
 @contextlib.contextmanager
 def leased(shell: str, *, silence: int = 20) -> Iterator[subprocess.Popen[bytes]]:
     script = lease.command(breakpoints=True, shell=shell)
-    words = [*script[:-4], str(silence), *script[-3:]]
+    words = [*script[:-5], str(silence), *script[-4:]]
     if shell == "busybox":
         words.insert(1, "sh")
     pipe = subprocess.PIPE

@@ -69,12 +69,12 @@ class Held:
 
     def __init__(self, sidecar: Sidecar, tool: str, args: tuple[str, ...], *, alone: bool) -> None:
         argv, stop, breakpoints, process = sidecar.words(tool, args)
-        mark = "held:" if alone else ""
         words = lease.command(
-            stop_signal=stop, breakpoints=breakpoints, process=process, mender=True, mark=mark,
-            tool=argv if alone else (),
+            stop_signal=stop, breakpoints=breakpoints, process=process, mender=True, tool=argv if alone else (),
         )  # fmt: skip
         theirs, self._input = os.pipe()
+        if alone:
+            os.write(self._input, b"held:\n")  # what it puts before its own lines
         said, errors = os.pipe()  # what the script reads as well, for a sleep without a process
         os.fchown(errors, 1000, 1000)
         self.script = sidecar.enter(words, stdin=theirs, stdout=errors, stderr=errors)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 
 import pytest
@@ -33,9 +34,8 @@ def test_a_recorded_report_is_read() -> None:
 def test_who_the_scout_is_decides_what_its_report_says_of_dumpable() -> None:
     survey = scout.parse(REPORT)
     as_root = Identity(user="0:0", capabilities=DEFAULT)
-    assert [as_root.dumpable(survey, each) for each in survey.readings] == [True, False, True]
-    as_nobody = Identity(user="65534:65534")
-    assert as_nobody.dumpable(survey, survey.readings[1]) is None
+    assert [scout.dumpable(survey, each, as_root) for each in survey.readings] == [True, False, True]
+    assert scout.dumpable(survey, survey.readings[1], None) is None
 
 
 @pytest.mark.parametrize("text", ["", "@self 7\n@status\n", REPORT.replace("@end\n", "")])
@@ -79,17 +79,38 @@ def of(user: str, capabilities: tuple[str, ...] | None = DEFAULT) -> ContainerFa
         (PLAIN.container, Identity(user="0:0", capabilities=DEFAULT)),
         (of("root", ()), Identity(user="0:0")),
         (of("1000:1000"), Identity(user="1000:1000")),
-        (of("1000"), Identity(user="65534:65534")),
-        (of("www-data"), Identity(user="65534:65534")),
-        (of("0", None), Identity(user="65534:65534")),
-        (of("", (*DEFAULT, "SYS_ADMIN")), Identity(user="65534:65534")),
-        (of("", (*DEFAULT, "SYS_PTRACE")), Identity(user="65534:65534")),
+        (of("1000"), None),
+        (of("www-data"), None),
+        (of("0", None), None),
+        (of("", (*DEFAULT, "SYS_ADMIN")), None),
+        (of("", (*DEFAULT, "SYS_PTRACE")), None),
     ],
 )
-def test_a_scout_is_never_given_more_than_the_target_has_nor_anything_broad(
-    container: ContainerFacts, expected: Identity
+def test_a_peer_is_never_given_more_than_the_target_has_nor_anything_broad(
+    container: ContainerFacts, expected: Identity | None
 ) -> None:
-    assert scout.identity(container) == expected
+    assert scout.peer(container) == expected
+
+
+@pytest.mark.parametrize(
+    ("user", "expected"),
+    [("", "65534"), ("0:0", "65534"), ("1000:1000", "65534"), ("65534:65534", "65533"), ("nobody", "65533")],
+)
+def test_who_tells_of_the_host_is_never_of_the_targets_uid(user: str, expected: str) -> None:
+    assert scout.nobody(of(user)) == Identity(user=f"{expected}:{expected}")
+
+
+def test_what_a_peer_told_is_marked_as_the_targets_word() -> None:
+    survey = scout.parse(REPORT)
+    as_root = Identity(user="0:0", capabilities=DEFAULT)
+    assert [scout.by_target(survey, each, as_root) for each in survey.readings] == [
+        ("dumpable", "exe"), ("dumpable",), ("dumpable", "exe"),
+    ]  # fmt: skip
+    first = survey.readings[0]
+    status = dataclasses.replace(first.status, uids=(1000,) * 4, gids=(1000,) * 4)
+    user = dataclasses.replace(first, status=status, owner=(0, 0), exe=None)
+    assert scout.dumpable(survey, user, None) is False  # the owner of its files is the kernel's word
+    assert scout.by_target(survey, user, as_root) == ()
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])

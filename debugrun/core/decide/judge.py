@@ -158,10 +158,14 @@ def _inherited(container: ContainerFacts, engine: str) -> tuple[str, seccomp.Pro
     """The filter that a container was created with, None where it is the engine's."""
     if container.seccomp == "unconfined":
         return "off", None
-    text = container.seccomp_profile
-    if container.seccomp == "custom" or text is not None:
-        return "the container's own profile", None if text is None else _parsed(text, engine)
+    if container.seccomp == "custom" or container.seccomp_profile is not None:
+        return "the container's own profile", own_profile(container, engine)
     return None
+
+
+def own_profile(container: ContainerFacts, engine: str) -> seccomp.Profile | None:
+    """The profile that a container was given; None where there is none or it can't be read."""
+    return None if container.seccomp_profile is None else _parsed(container.seccomp_profile, engine)
 
 
 def engine_profile(engine: EngineFacts) -> tuple[str, seccomp.Profile | None]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from debugrun.core.decide import judge as judging
-from debugrun.core.decide import order, regrant
+from debugrun.core.decide import neighbour, order, regrant
 from debugrun.core.grants import BROAD_CAPABILITIES, Ceiling, Grant, Layer, Option, Placement, Verdict
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import Mode, Tool
@@ -78,7 +78,8 @@ def plan(tool: Tool, mode: Mode, facts: Facts, ceiling: Ceiling) -> Plan:
 
 def within(option: Option, ceiling: Ceiling) -> bool:
     """Whether a person allowed this option."""
-    return option.grant.rank <= ceiling.grant.rank and ceiling.via in {None, option.placement}
+    named = not option.by_name or ceiling.via is option.placement is Placement.HERE
+    return named and option.grant.rank <= ceiling.grant.rank and ceiling.via in {None, option.placement}
 
 
 def _choose(options: tuple[Option, ...], ceiling: Ceiling) -> int | None:
@@ -91,12 +92,13 @@ def _choose(options: tuple[Option, ...], ceiling: Ceiling) -> int | None:
 def _judged(option: Option, mode: Mode, facts: Facts) -> Option:
     """The option with its verdict, grant and losses filled in."""
     verdict, gates, refused = judging.judge(option, mode, facts)
+    option = replace(option, grant=grant_of(option, facts))
     return replace(
         option,
-        grant=grant_of(option, facts),
         verdict=verdict,
-        gates=gates,
-        lost=option.lost + tuple(need.lost for need in refused),
+        gates=(*gates, *neighbour.gates(option, facts)),
+        by_name=neighbour.by_name(option, facts),
+        lost=(*option.lost, *(need.lost for need in refused), *neighbour.said(option, facts)),
         tool_args=next((need.workaround for need in refused if need.workaround), ()),
     )
 
@@ -109,7 +111,7 @@ def grant_of(option: Option, facts: Facts) -> Grant:
         return Grant.UNCONFINED
     if BROAD_CAPABILITIES & set(_beyond(option, facts)):
         return Grant.BROAD
-    if option.opened_calls:
+    if option.opened_calls or neighbour.wider_calls(option, facts):
         return Grant.SECCOMP
     if _beyond(option, facts) or _escalates(option, facts) or option.mounts:
         return Grant.CAPS
@@ -211,7 +213,7 @@ def _least(base: Option, tool: Tool, mode: Mode, facts: Facts) -> Iterator[Optio
     narrow = tuple(name for name in universe if name not in BROAD_CAPABILITIES)
     if not _escalates(base, facts):
         own_first = _opening(base, tuple(name for name in universe if name in own), tool, mode, facts)
-        if any(option.verdict is Verdict.OPEN for option in own_first):
+        if any(_works(option) for option in own_first):
             yield from own_first
             return
         for capabilities in dict.fromkeys([(), tuple(sorted(own))]):
@@ -219,7 +221,7 @@ def _least(base: Option, tool: Tool, mode: Mode, facts: Facts) -> Iterator[Optio
                 continue
             option = _judged(_given(base, capabilities, facts), mode, facts)
             yield option
-            if option.verdict is Verdict.OPEN:
+            if _works(option):
                 return
     for names in dict.fromkeys((narrow, universe)):
         yield from _opening(base, names, tool, mode, facts)
@@ -237,13 +239,18 @@ def _opening(base: Option, names: tuple[str, ...], tool: Tool, mode: Mode, facts
             if not _carried(base, chosen, tool, facts):
                 continue
             option = _judged(_given(base, tuple(sorted(chosen)), facts), mode, facts)
-            if option.verdict is Verdict.OPEN:
+            if _works(option):
                 return [*unsure, option]
             if option.verdict is Verdict.UNKNOWN and not unsure:
                 unsure.append(option)
             if nearest is None or len(option.closed_gates) < len(nearest.closed_gates):
                 nearest = option
     return unsure or ([nearest] if nearest else [])
+
+
+def _works(option: Option) -> bool:
+    """Whether nothing wider needs to be looked at."""
+    return option.verdict is Verdict.OPEN and not option.by_name
 
 
 def _carried(base: Option, names: tuple[str, ...], tool: Tool, facts: Facts) -> bool:
@@ -258,13 +265,13 @@ def _carried(base: Option, names: tuple[str, ...], tool: Tool, facts: Facts) -> 
 def _given(base: Option, capabilities: tuple[str, ...], facts: Facts) -> Option:
     """`base` with these capabilities: for a non-root user they come with the toolbox's copy of the tool."""
     by_file = bool(capabilities) and base.uid != 0 and facts.engine.name != "podman"
-    return replace(
+    given = replace(
         base,
         cap_add=capabilities,
         file_capability=by_file,
-        no_new_privileges=not by_file,
         image=facts.images.toolbox if by_file else base.image,
     )
+    return replace(given, no_new_privileges=not by_file and not neighbour.changes_group(given, facts))
 
 
 def _here(tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:
@@ -313,7 +320,7 @@ def _redundant(option: Option, before: list[Option], facts: Facts) -> bool:
     mine = powers(option, facts)
     if mine is None:
         return False
-    working = [other for other in before if other.verdict is Verdict.OPEN and other.placement is option.placement]
+    working = [other for other in before if _works(other) and other.placement is option.placement]
     return any(
         theirs is not None and theirs <= mine and (other.grant is option.grant or theirs == mine)
         for other, theirs in ((other, powers(other, facts)) for other in working)

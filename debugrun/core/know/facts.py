@@ -115,6 +115,7 @@ class ProcessFacts:
     exe: str | None = None
     label: str | None = None  # /proc/PID/attr/current
     host_pid: int | None = None
+    by_target: tuple[str, ...] = ()  # fields that a process of the target's own uid told: it may have been made to lie
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,6 +124,7 @@ class ImageFacts:
 
     toolbox: str | None = None  # reference of the toolbox image, when the engine has it
     toolbox_binaries: tuple[str, ...] = ()  # binaries it holds; empty with a toolbox: not known
+    toolbox_copies: tuple[str, ...] = ()  # paths of its programs that carry file capabilities
     target_holds_tool: bool = False  # the target's own image holds the tool and a shell
 
 

@@ -120,8 +120,14 @@ class Reading:
     shell_command: bool = False
 
 
-def process_facts(
-    reading: Reading, *, depth: int, ppid: int, dumpable: bool | None, host_pid: int | None
+def process_facts(  # noqa: PLR0913 - what its own files do not tell
+    reading: Reading,
+    *,
+    depth: int,
+    ppid: int,
+    dumpable: bool | None,
+    host_pid: int | None,
+    by_target: tuple[str, ...] = (),
 ) -> ProcessFacts:
     """A process as its container sees it.
 
@@ -151,6 +157,7 @@ def process_facts(
         exe=reading.exe,
         label=reading.label,
         host_pid=host_pid,
+        by_target=by_target,
     )
 
 

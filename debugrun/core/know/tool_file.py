@@ -121,6 +121,7 @@ class Tool:
     `breakpoints`: it writes into the target's text. `stop_signal` makes it detach and end: one, or several, a second
     apart. `harms_threads`: what it does to a process of several threads, whatever is granted; "": nothing known.
     `toolbox`: the default toolbox image holds it; the large and the rare ones take an image of their own (--image).
+    `remote_protocol`: its output is that of a gdb stub. `unsaid` are lines of its errors that are about itself only.
     """
 
     name: str
@@ -136,6 +137,8 @@ class Tool:
     debian: tuple[str, ...] = ()
     pypi: tuple[str, ...] = ()
     toolbox: bool = True
+    remote_protocol: bool = False
+    unsaid: tuple[str, ...] = ()
     launches: tuple[Launch, ...] = ()
 
     def launch(self, name: str | None) -> Launch:
@@ -194,6 +197,8 @@ def parse(text: str, origin: str) -> Tool:
         debian=packages.texts("debian"),
         pypi=packages.texts("pypi"),
         toolbox=reader.flag("toolbox", default=True),
+        remote_protocol=reader.flag("remote_protocol"),
+        unsaid=reader.texts("unsaid"),
         launches=tuple(_launches(launches, origin)),
     )
     packages.finish()

@@ -5,6 +5,11 @@ from __future__ import annotations
 # What is typed where our own way to attach is not at hand.
 PLAINLY = {"{lldb-attach}": ("-p", "{pid}"), "{delve-attach}": ("dlv", "attach", "{pid}"), "{gdb-attached}": ()}
 CAPABILITY_COPIES = "/usr/lib/debugrun/caps"  # folder of the toolbox: copies of tools that carry capabilities
+ROOT_COPIES = "/usr/lib/debugrun/root"  # and programs that stay closed to a target that may read all files
+ROOT_ENVIRONMENT = {
+    "PATH": f"{ROOT_COPIES}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "SHELL": f"{ROOT_COPIES}/sh",  # which gdb starts
+}
 
 
 def as_typed(words: tuple[str, ...]) -> tuple[str, ...]:

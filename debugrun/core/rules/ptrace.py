@@ -37,7 +37,8 @@ def access(actor: Actor, process: ProcessFacts) -> list[Answer]:
     elif process.dumpable:
         answers.append((Layer.PTRACE, OPEN, "dumpable", owner))
     else:
-        answers.append((Layer.PTRACE, CLOSED, f"PID {pid} is not dumpable", owner))
+        word = "by its own word not" if "dumpable" in process.by_target else "not"
+        answers.append((Layer.PTRACE, CLOSED, f"PID {pid} is {word} dumpable", owner))
     missing = sorted(set(process.permitted) - actor.capabilities)
     source = f"/proc/{pid}/status CapPrm; security/commoncap.c cap_ptrace_access_check()"
     if missing:

@@ -91,6 +91,13 @@ def with_lines(decision: Plan) -> Plan:
     return replace(decision, options=tuple(options))
 
 
+def useless_copies(tool: Tool, option: Option, facts: Facts) -> tuple[str, ...]:
+    """The toolbox's other copies: a sidecar's capabilities are within reach of one program, which needs them."""
+    if not option.file_capability:
+        return ()
+    return tuple(path for path in facts.images.toolbox_copies if path != copy_path(tool, option))
+
+
 def docker_line(option: Option, tool: Tool, mode: Mode, facts: Facts) -> str:
     """The equivalent `docker run` or `docker exec` line, quoted for a POSIX shell."""
     if option.placement is Placement.RECREATE:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 
+from debugrun.core.decide import neighbour
 from debugrun.core.decide.plan import Plan, within
 from debugrun.core.grants import Gate, Grant, Layer, Option, Placement, Verdict
 from debugrun.core.know.facts import Facts
@@ -62,6 +63,7 @@ def option_json(option: Option) -> Mapping[str, object]:
         ],
         "mounts": list(option.mounts),
         "lost": list(option.lost),
+        "by_name": option.by_name or None,
         "command": option.command,
     }
 
@@ -104,6 +106,9 @@ def why(plan: Plan) -> str:
         said = [gate.fact for gate in option.gates if gate.layer in layers and gate.verdict is Verdict.OPEN]
         unsure = [gate.fact for gate in option.gates if gate.verdict is Verdict.UNKNOWN]
         return ", ".join(dict.fromkeys(said + unsure)) or "nothing more is needed"
+    own = [gate.fact for gate in neighbour.gates(option, plan.facts)]
+    if own and not option.opened_calls:
+        return own[0]
     # The narrower option that came nearest names the cause with the least noise.
     nearest = min(plan.narrower(), key=lambda each: len(each.closed_gates), default=option)
     blockers = dict.fromkeys(gate.fact for gate in nearest.closed_gates)
@@ -115,7 +120,9 @@ def announce(plan: Plan) -> str:
     option = plan.option
     if option is None:
         return f"debugrun: {why(plan)}"
-    line = f"debugrun: {what(option, plan.facts.process.permitted)} - {why(plan)}"
+    own = option.placement is Placement.SIDECAR and neighbour.is_of_target(option, plan.facts)
+    image = f", the image of {plan.facts.container.name}: {plan.facts.container.image}" if own else ""
+    line = f"debugrun: {what(option, plan.facts.process.permitted)}{image} - {why(plan)}"
     return "\n".join([line, *(f"debugrun: note: {lost}" for lost in option.lost)])
 
 
@@ -133,10 +140,12 @@ def plan_text(plan: Plan) -> str:
     lines = [f"{plan.tool.name} {plan.mode.name} on PID {process.pid} ({process.comm}) of {container.name}", ""]
     for index, option in enumerate(plan.options):
         mark = "->" if index == plan.chosen else "  "
-        allowed = "" if within(option, plan.ceiling) else " (only when named: --max-grant / --via)"
+        how = _naming(option) if option.by_name else "--max-grant / --via"
+        allowed = "" if within(option, plan.ceiling) else f" (only when named: {how})"
         lines.append(f"{mark} {option.grant.value:<10} {what(option, own)}: {_MARKS[option.verdict]}{allowed}")
         lines += [f"      {line}" for line in gate_lines(_telling(option, chosen=index == plan.chosen))]
         lines += [f"      lost: {lost}" for lost in option.lost]
+        lines += [f"      by name: {option.by_name}"] if option.by_name else []
     if plan.harm:
         lines += ["", f"{danger(plan)[0]}: not without --may-kill"]
     chosen = plan.option
@@ -180,10 +189,18 @@ def refusal(plan: Plan) -> tuple[str, str]:
         facts_met = dict.fromkeys(gate.fact for gate in blockers)
         return message, f"no grant opens it: {'; '.join(list(facts_met)[:3])}"
     flag = f"--max-grant {wider.grant.value}"
-    if plan.ceiling.via is not None and plan.ceiling.via is not wider.placement:
+    if wider.by_name:
+        flag = f"{_naming(wider)} {flag}"
+        message = f"{message}{'; ' if blockers else ''}{wider.by_name}"
+    elif plan.ceiling.via is not None and plan.ceiling.via is not wider.placement:
         flag = f"--via {wider.placement.value} {flag}"
     what_it_takes = what(wider, facts.process.permitted)
     return message, f"debugrun {plan.tool.name} {facts.container.name} {facts.process.pid} {flag}  ({what_it_takes})"
+
+
+def _naming(option: Option) -> str:
+    """What a person types to trust the program that is not ours."""
+    return "--via here" if option.placement is Placement.HERE else f"--image {option.image}"
 
 
 def _in_a_sidecar(plan: Plan) -> str:

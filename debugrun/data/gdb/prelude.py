@@ -160,13 +160,27 @@ def libraries(pid: int, root: str) -> tuple[dict[str, str], list[str]]:
     return real, lost
 
 
+def leads_out(view: str, folder: str) -> bool:
+    """Whether a part of `folder` below `view` is a link. Only we write there: what is none stays none."""
+    path = view
+    for part in folder[len(view) :].split("/"):
+        path = f"{path}/{part}"
+        if os.path.islink(os.path.normpath(path)):  # what comes before a ".." need not be there yet
+            return True
+    return False
+
+
 def farm(view: str, root: str, files: dict[str, str]) -> None:
-    """A tree of links at `view`: each name leads to the file that runs, and its .debug to that one's."""
+    """A tree of links at `view`: each name leads to the file that runs, and its .debug to that one's.
+
+    The names are the target's own: none may lead out of the tree, where a link of it would be made in the target.
+    """
     os.mkdir(view, 0o700)
     for name, path in files.items():
-        if os.path.normpath("." + name).startswith(".."):
-            continue  # the target's own names must not lead out of the tree
         folder = os.path.dirname(view + name)
+        if os.path.normpath("." + name).startswith("..") or leads_out(view, folder):
+            say(f"{name} leads out of the view of the target's files: no symbols for it")
+            continue
         os.makedirs(folder, exist_ok=True)
         for link, to in ((view + name, path), (folder + "/.debug", os.path.dirname(path) + "/.debug")):
             if not os.path.lexists(link) and os.path.exists(root + to):

@@ -24,6 +24,8 @@ if [ -d "$root/usr/lib/debug/.build-id" ] || [ "$exe" != "${exe% (deleted)}" ]; 
         [ "$path" = "$exe" ] && file=$proc/exe
         [ -f "$file" ] || continue
         folder=${path%/*}
+        # A .debug of the tree is a link to the target's: nothing is to be made behind it.
+        case $folder/ in */.debug/*) continue ;; esac
         mkdir -p "$view$folder"
         ln -s "$file" "$view$path"
         [ -d "$root$folder/.debug" ] && ln -sfn "$root$folder/.debug" "$view$folder/.debug"

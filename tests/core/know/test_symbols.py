@@ -219,3 +219,18 @@ def test_lldb_takes_its_prelude_as_one_line() -> None:
     assert "`" not in script
     assert "\n" not in script
     assert script.endswith("prepare(7)")
+
+
+def test_no_name_of_the_target_makes_a_link_in_the_target(tmp_path: Path) -> None:
+    root, view = tmp_path / "root", tmp_path / "view"
+    debug = root / "lib/.debug"
+    debug.mkdir(parents=True)
+    for name in ("lib/a.so", "lib/.debug/b.so"):
+        (root / name).touch()
+    before = sorted(root.rglob("*"))
+    names = ("/lib/a.so", "/lib/.debug/b.so", "/lib/.debug/c/d.so", "/lib/x/../.debug/e.so", "/../f.so", "/lib/../../g")
+    prelude.farm(str(view), str(root), dict.fromkeys(names, "/lib/a.so"))
+    assert sorted(root.rglob("*")) == before
+    assert (view / "lib/a.so").resolve() == root / "lib/a.so"
+    assert (view / "lib/.debug").resolve() == debug
+    assert not [path for path in tmp_path.iterdir() if path not in {root, view}]

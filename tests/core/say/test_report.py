@@ -22,7 +22,7 @@ def test_plan_json_is_the_documented_contract() -> None:
     for option in envelope["options"]:
         assert set(option) == {
             "placement", "grant", "user", "cap_add", "cap_drop", "security_opt", "image", "verdict", "gates", "lost",
-            "mounts", "command", "pid_namespace",
+            "mounts", "command", "pid_namespace", "by_name",
         }  # fmt: skip
         assert option["placement"] in {"here", "sidecar", "run", "recreate"}
         assert option["grant"] in {"none", "caps", "seccomp", "broad", "unconfined", "privileged"}

@@ -23,6 +23,7 @@ from debugrun.core.rules.seccomp.model import (
 
 if TYPE_CHECKING:
     from debugrun.core.rules.seccomp.acceptance import refusal
+    from debugrun.core.rules.seccomp.inclusion import beyond
     from debugrun.core.rules.seccomp.parse import dump_profile, parse_profile
     from debugrun.core.rules.seccomp.widening import widen
 
@@ -35,6 +36,7 @@ __all__ = [
     "Rule",
     "Runtime",
     "SyscallNeed",
+    "beyond",
     "default_profile",
     "dump_profile",
     "evaluate",
@@ -45,7 +47,13 @@ __all__ = [
 ]
 
 # Most decisions neither read nor write a profile.
-_LATER = {"dump_profile": "parse", "parse_profile": "parse", "refusal": "acceptance", "widen": "widening"}
+_LATER = {
+    "beyond": "inclusion",
+    "dump_profile": "parse",
+    "parse_profile": "parse",
+    "refusal": "acceptance",
+    "widen": "widening",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,75 @@
+"""What is left where a target does get in, or speaks to the user's own gdb."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.live.victims import released, victims
+
+pytestmark = pytest.mark.live
+
+STUB = """\
+schema = 1
+name = "stub"
+summary = "says what a hostile neighbour of gdbserver would write to its output"
+binary = "gdbserver"
+default_mode = "attach"
+remote_protocol = true
+
+[modes.attach]
+summary = "attach"
+command = ["sh", "-c", "printf '$OK#9a$Fopen,7ffe0000/9,601,1b6#54$Fwrite,3,7ffe0000,4#00$F-1,2#d7+'"]
+
+[[modes.attach.needs]]
+gate = "ptrace-read"
+why = "a test"
+"""
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "debugrun", *words],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def test_no_request_of_a_stub_reaches_the_users_gdb(engine: docker.APIClient, toolbox: str, tmp_path: Path) -> None:
+    assert toolbox
+    (tmp_path / "stub.toml").write_text(STUB)
+    with victims(engine) as victim:
+        done = run("stub", victim.name, "--tool-file", str(tmp_path / "stub.toml"))
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "$OK#9a$F-1,2#d7+"
+        assert "dropped a File-I/O request to gdb (open)" in done.stderr
+        assert "(write)" in done.stderr
+        released(victim)
+
+
+def test_a_sidecar_that_the_target_could_get_into_starts_nothing(engine: docker.APIClient, toolbox: str) -> None:
+    """Its programs can be read again, as those of an older toolbox: the kernel says so, and the labels do not help."""
+    (image,) = engine.images(name=toolbox)
+    labels = image["Labels"]
+    made = engine.create_container(toolbox, ["sh", "-c", "chmod -R a+r /usr/bin /usr/lib/debugrun"], user="0:0")["Id"]
+    engine.start(made)
+    assert engine.wait(made)["StatusCode"] == 0
+    changes = [f"LABEL {key}={value}" for key, value in labels.items()]
+    opened = engine.commit(made, repository="debugrun-test/opened", changes=changes)["Id"]
+    engine.remove_container(made)
+    try:
+        with victims(engine, command=["/opt/app/worker", "undumpable"], user="0:0") as victim:
+            done = run(
+                "strace", victim.name, "--image", "debugrun-test/opened", "--max-grant", "none", "--duration", "1"
+            )
+            assert done.returncode == 126, done.stderr
+        with victims(engine, command=["/opt/app/worker", "undumpable"]) as victim:
+            done = run("strace", victim.name, "--image", "debugrun-test/opened", "--duration", "1")
+            assert done.returncode == 125, done.stdout + done.stderr
+            assert "could get into the sidecar" in done.stderr
+            released(victim)
+    finally:
+        engine.remove_image(opened, force=True)
