@@ -14,7 +14,8 @@ _INTERRUPT = signal.getsignal(signal.SIGINT)
 if _INTERRUPT is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from debugrun import CEILING_VARIABLE  # noqa: E402 - see above
+from debugrun import CEILING_VARIABLE, streams  # noqa: E402 - see above
+from debugrun.core.know.printable import printable  # noqa: E402
 from debugrun.engine import contexts  # noqa: E402
 from debugrun.errors import EXIT_FAILED, EXIT_INTERRUPT, DebugrunError  # noqa: E402
 from debugrun.toolbox import catalog  # noqa: E402
@@ -26,7 +27,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # write(2): a disk 
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    _have_streams()
+    streams.guard()
     # Nearly all that is allocated up to the tool's start are modules: collecting them costs a tenth of the time.
     gc.disable()
     status = 0
@@ -34,9 +35,9 @@ def main() -> None:
         status = _run(sys.argv[1:])
         sys.stdout.flush()
     except DebugrunError as error:
-        print(f"debugrun: {error.message}", file=sys.stderr)
+        print(f"debugrun: {printable(error.message)}", file=sys.stderr)
         if error.hint:
-            print(f"debugrun: try: {error.hint}", file=sys.stderr)
+            print(f"debugrun: try: {printable(error.hint)}", file=sys.stderr)
         status = error.status
     except KeyboardInterrupt:
         status = EXIT_INTERRUPT
@@ -51,14 +52,6 @@ def main() -> None:
         sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
-
-
-def _have_streams() -> None:
-    """Open /dev/null where our caller has closed one of the three: a connection to the engine would get its number."""
-    for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        if getattr(sys, name) is None:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
-            setattr(sys, name, open(fd, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - until the end
 
 
 def _report(error: Exception) -> None:

@@ -12,7 +12,6 @@ import functools
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import FrameType
@@ -26,14 +25,12 @@ from debugrun.core.grants import Grant, Option, Placement
 from debugrun.core.know.facts import ContainerFacts
 from debugrun.core.know.inspection import removes_running
 from debugrun.core.know.typed import ROOT_ENVIRONMENT
+from debugrun.core.know import kinds
+from debugrun.core.know.kinds import LABEL_SESSION, LABEL_TARGET, LABEL_TOOL
+from debugrun.engine import ownership
 from debugrun.engine.engine import Engine, Sidecar
 from debugrun.errors import DebugrunError, EngineError
 from debugrun.observe import hostproc, profiles
-
-LABEL_SESSION = "debugrun.session"
-LABEL_TARGET = "debugrun.target"
-LABEL_CREATED = "debugrun.created"
-LABEL_TOOL = "debugrun.tool"
 
 # gdb on a large program takes one or two GiB for symbols. The limit protects the host from more; it is wide because
 # a debugger that is killed for memory leaves its breakpoints in the target.
@@ -42,7 +39,6 @@ PIDS = 512  # gdb starts a thread per processor
 
 READY = 10.0  # seconds that a shell in the target has to start
 ENDED = 5.0  # seconds for a lease to end with its tool
-CREATED = 2.0  # seconds for the engine to create a container that we no longer want
 STOP_TIMEOUT = 60  # seconds that `docker stop` gives the sidecar before KILL
 
 
@@ -117,13 +113,14 @@ def _described(
         raise EngineError(
             "no-toolbox", "no image for the sidecar", "debugrun toolbox build, or --image with another one"
         )
+    name = f"debugrun-{labels[LABEL_TOOL]}-{os.urandom(5).hex()}"
     return Sidecar(
-        name=f"debugrun-{labels[LABEL_TOOL]}-{os.urandom(5).hex()}",
+        name=name,
         target=target.id,
         image=option.image,
         command=script,
         user=option.user,
-        labels={**labels, LABEL_TARGET: target.id, LABEL_CREATED: str(int(time.time()))},
+        labels=ownership.marked(kinds.SIDECAR, name, {**labels, LABEL_TARGET: target.id}),
         cap_add=option.cap_add,
         cap_drop=option.cap_drop,
         security_opt=option.security_opt(profile),
@@ -141,7 +138,8 @@ def _described(
 def _sidecar(engine: Engine, sidecar: Sidecar, target: ContainerFacts, mark: str, stack: contextlib.ExitStack) -> Place:
     """Create, attach, start. Its input is attached before the start, so that there is no moment without a lease."""
     with contextlib.ExitStack() as undo:
-        container = _created(engine, sidecar)
+        with ownership.creating(engine, sidecar.name, sidecar.labels, holding=undisturbed):
+            container = engine.create_sidecar(sidecar)
         if not sidecar.auto_remove:
             stack.callback(_remove_ended, engine, container)
         undo.callback(_discard, engine, container)
@@ -153,24 +151,6 @@ def _sidecar(engine: Engine, sidecar: Sidecar, target: ContainerFacts, mark: str
         held = stack.enter_context(contextlib.closing(Lease(stream)))
         undo.pop_all()
     return Place(engine=engine, container=container, target=target, user=sidecar.user, lease=held, privileged=False)
-
-
-def _created(engine: Engine, sidecar: Sidecar) -> str:
-    """Create it; one that an interrupt kept us from hearing of is waited for, by its name, and removed."""
-    try:
-        return engine.create_sidecar(sidecar)
-    except DebugrunError:
-        raise
-    except BaseException:
-        with undisturbed():
-            deadline = time.monotonic() + CREATED
-            while time.monotonic() < deadline:
-                with contextlib.suppress(DebugrunError):
-                    engine.inspect_container(sidecar.name)
-                    break
-                time.sleep(0.05)
-            _discard(engine, sidecar.name)
-        raise
 
 
 def _discard(engine: Engine, container: str) -> None:

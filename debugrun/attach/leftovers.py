@@ -1,4 +1,4 @@
-"""What crashes left behind: sidecars that never started, or that the engine forgot to remove.
+"""What crashes left behind of all that debugrun creates: `kinds` has the list, and says how each kind ends.
 
 A sidecar that runs is in use, by the lease: its script ends the tool, and with it the container, when nothing was heard
 of the client for a while. The exception is a tool that will not let go, or a client that sleeps while the sidecar's
@@ -8,14 +8,19 @@ shell can't count seconds; these are ended only when a person says so, as gently
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from debugrun.attach.apply import LABEL_SESSION, LABEL_TARGET, LABEL_TOOL, STOP_TIMEOUT
-from debugrun.engine.engine import Engine, Json
+from debugrun.attach.apply import STOP_TIMEOUT
+from debugrun.core.know import json_access
+from debugrun.core.know.kinds import LABEL_SESSION, LABEL_TARGET, LABEL_TOOL, End, Kind
+from debugrun.engine import ownership
+from debugrun.engine.engine import Engine
+from debugrun.engine.ownership import Doubted, Owned
 from debugrun.errors import TargetError
 
 STARTING = 60.0  # seconds that a session may need from creating its sidecar to starting it
+_LIVE = frozenset({"running", "paused", "restarting"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +30,7 @@ class Leftover:
     `abandoned` says that no session can be using it.
     """
 
+    kind: Kind
     id: str
     name: str
     session: str
@@ -36,12 +42,22 @@ class Leftover:
 
 
 def leftovers(engine: Engine) -> tuple[Leftover, ...]:
-    """All containers that carry our labels, the oldest first."""
-    listed = engine.list_containers(everything=True, labels=[LABEL_SESSION])
-    if not listed:
-        return ()
+    """All containers that are ours by proof and shall not stay, the oldest first."""
+    return look(engine)[0]
+
+
+def look(engine: Engine) -> tuple[tuple[Leftover, ...], tuple[Doubted, ...]]:
+    """The same, and what carries our label without a proof: that is never touched."""
+    owned, doubted = ownership.containers(engine)
+    if not owned:
+        return (), tuple(doubted)
     now = dt.datetime.fromisoformat(str(engine.info()["SystemTime"])).timestamp()
-    return tuple(sorted((_described(each, now) for each in listed), key=lambda found: -found.age))
+    born = {
+        json_access.text(each, "Id"): float(str(each.get("Created", now)))
+        for each in engine.list_containers(everything=True, labels=[LABEL_SESSION])
+    }
+    found = [_described(each, now - born.get(each.id, now)) for each in owned if not _stays(each)]
+    return tuple(sorted(found, key=lambda each: -each.age)), tuple(doubted)
 
 
 def collect(engine: Engine, *, everything: bool = False, only: Collection[str] = ()) -> tuple[Leftover, ...]:
@@ -59,29 +75,42 @@ def collect(engine: Engine, *, everything: bool = False, only: Collection[str] =
     else:
         chosen = [each for each in found if everything or each.abandoned]
     for each in chosen:
-        if each.state in {"running", "paused", "restarting"}:
+        force = each.kind.end is End.FORCE
+        if each.state in _LIVE and not force:
             engine.stop(each.id, timeout=STOP_TIMEOUT)
-        engine.remove(each.id)
+        engine.remove(each.id, force=force)
     return tuple(chosen)
+
+
+def _stays(owned: Owned) -> bool:
+    started = owned.kind.end is End.STARTED and owned.state != "created"
+    return started or owned.kind.end is End.RESTORE
 
 
 def _named(leftover: Leftover, ref: str) -> bool:
     return bool(ref) and (leftover.name == ref or leftover.id.startswith(ref))
 
 
-def _described(container: Json, now: float) -> Leftover:
-    labels = container.get("Labels")
-    labels = labels if isinstance(labels, Mapping) else {}
-    names = container.get("Names")
-    state = str(container.get("State", ""))
-    age = now - float(str(container.get("Created", now)))
+def _described(owned: Owned, age: float) -> Leftover:
     return Leftover(
-        id=str(container["Id"]),
-        name=str(names[0]).removeprefix("/") if isinstance(names, list) and names else "",
-        session=str(labels.get(LABEL_SESSION, "")),
-        tool=str(labels.get(LABEL_TOOL, "")),
-        target=str(labels.get(LABEL_TARGET, "")),
-        state=state,
+        kind=owned.kind,
+        id=owned.id,
+        name=owned.name,
+        session=owned.labels.get(LABEL_SESSION, ""),
+        tool=owned.labels.get(LABEL_TOOL, ""),
+        target=owned.labels.get(LABEL_TARGET, ""),
+        state=owned.state,
         age=age,
-        abandoned=state in {"exited", "dead"} or (state == "created" and age > STARTING),
+        abandoned=_is_abandoned(owned, age),
+    )
+
+
+def _is_abandoned(owned: Owned, age: float) -> bool:
+    """What was never started is, once its maker is gone; what runs, if its kind holds nothing of anybody's."""
+    if owned.orphaned is False:
+        return False
+    if owned.state in _LIVE:
+        return owned.kind.end is End.FORCE and (owned.orphaned is True or age > STARTING)
+    return owned.state in {"exited", "dead"} or (
+        owned.state == "created" and (owned.orphaned is True or age > STARTING)
     )

@@ -42,7 +42,7 @@ def _root(
         typer.Option(
             "--context",
             metavar="NAME",
-            help="the Docker context to use, whatever DOCKER_HOST says; may stand anywhere before --",
+            help="the Docker context to use, whatever DOCKER_HOST says; stands before the command",
             autocompletion=complete_contexts,
         ),
     ] = None,

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from debugrun.attach.apply import LABEL_SESSION
+from debugrun import streams
+from debugrun.attach import leftovers
 from debugrun.cli import selftest
 from debugrun.cli.completion import complete_containers
 from debugrun.cli.options import Json, MaxGrant, interruptible
@@ -19,6 +20,7 @@ from debugrun.core.decide import doctor as deciding
 from debugrun.core.decide.doctor import Findings
 from debugrun.core.decide.plan import Plan
 from debugrun.core.grants import Ceiling
+from debugrun.core.know.printable import printable
 from debugrun.core.say import recreated
 from debugrun.engine import engine as engines
 from debugrun.errors import EXIT_REFUSED
@@ -86,20 +88,18 @@ def examine(connection: engines.Engine, container: str | None = None) -> Finding
 
 def _leftovers(connection: engines.Engine) -> tuple[str, ...]:
     """Names of containers that sessions made: live ones, and what a crash left."""
-    rows = connection.list_containers(everything=True, labels=[LABEL_SESSION])
-    names = (row.get("Names") for row in rows)
-    return tuple(sorted(str(each[0]).removeprefix("/") for each in names if isinstance(each, list) and each))
+    return tuple(sorted(each.name for each in leftovers.leftovers(connection)))
 
 
 def _page(found: Findings, rows: Mapping[str, Mapping[str, Plan]]) -> None:
     from rich import box  # noqa: PLC0415 - 60 ms that --json need not pay
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    console = Console(markup=False, highlight=False)
+    console = streams.console()
     page = Table("", "what", "is", "read in", box=box.SIMPLE_HEAD)
     for each in deciding.checks(found):
-        page.add_row({"ok": "ok", "note": "!", "unknown": "?"}[each.state], each.name, each.value, each.source)
+        mark = {"ok": "ok", "note": "!", "unknown": "?"}[each.state]
+        page.add_row(mark, *map(printable, (each.name, each.value, each.source)))
     console.print(page)
     title = "what each tool takes beyond what the target has"
     needs = Table("tool", *deciding.targets(found), title=title, box=box.SIMPLE_HEAD)

@@ -29,13 +29,18 @@ def collect(*, everything: bool) -> None:
     """Remove what a crash left; say what went and what stays, and what still runs recreated."""
     with engine.connect() as connection:
         gone = leftovers.collect(connection, everything=everything)
-        left = leftovers.leftovers(connection)
+        left, doubted = leftovers.look(connection)
         scenes = restore.scenes(connection)
         volumes = volume.remove(connection)
-    for name in (*(each.name for each in gone), *volumes):
+        images, kept = restore.collect_images(connection)
+    for name in (*(each.name for each in gone), *volumes, *(each.name for each in images)):
         print(f"removed {name}")
     for each in left:
         if each.id not in {other.id for other in gone}:
             print(f"in use: {each.name}, {each.age:.0f} s old; debugrun gc --all ends it too", file=sys.stderr)
+    for image in kept:
+        print(f"kept: {image.name} holds what was written to a recreated container; `docker rmi` it", file=sys.stderr)
+    for other in doubted:
+        print(f"not touched: {other.name} carries debugrun's label, but {other.why}", file=sys.stderr)
     for scene in scenes:
         print(recreated.line(scene, time.time()), file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from debugrun import __version__
+from debugrun import __version__, streams
 from debugrun.cli.options import EPILOG, interruptible
 from debugrun.errors import UsageError
 
@@ -62,10 +62,9 @@ def show(markdown: str) -> None:
     if not sys.stdout.isatty():
         print(markdown, end="")
         return
-    from rich.console import Console  # noqa: PLC0415 - only where there is a terminal
     from rich.markdown import Markdown  # noqa: PLC0415 - the same
 
-    console = Console()
+    console = streams.console()
     with console.pager(styles=True):
         console.print(Markdown(markdown))
 

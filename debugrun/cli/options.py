@@ -11,9 +11,18 @@ import typer
 
 from debugrun import CEILING_VARIABLE
 from debugrun.cli.completion import complete_containers, complete_grants, complete_placements, complete_tools
+from debugrun.core.ask.number import number
 from debugrun.errors import EXIT_INTERRUPT
 
 EPILOG = "Exit status as docker run: the tool's own; 125 debugrun failed; 126 refused; 127 no such tool; 130 Ctrl-C."
+
+
+def typed_number(text: str) -> int:
+    """A number of the command line: ASCII digits."""
+    try:
+        return number(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 Container = Annotated[
@@ -28,8 +37,12 @@ OptionalTool = Annotated[
     str,
     typer.Argument(metavar="[TOOL]", help="see `debugrun tools`", autocompletion=complete_tools, show_default=False),
 ]
-Pid = Annotated[int | None, typer.Argument(metavar="[PID]", help="PID inside the container (default: 1)")]
-HostPid = Annotated[int | None, typer.Option("--host-pid", metavar="PID", help="the process by the host's PID")]
+Pid = Annotated[
+    int | None, typer.Argument(metavar="[PID]", parser=typed_number, help="PID inside the container (default: 1)")
+]
+HostPid = Annotated[
+    int | None, typer.Option("--host-pid", metavar="PID", parser=typed_number, help="the process by the host's PID")
+]
 Comm = Annotated[str | None, typer.Option("--name", metavar="COMM", help="the process by its name")]
 ModeName = Annotated[str | None, typer.Option("--mode", "-m", metavar="MODE", help="see `debugrun tools`")]
 MaxGrant = Annotated[

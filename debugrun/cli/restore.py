@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -42,7 +42,7 @@ def run(ref: str, *, keep_new: bool, as_json: bool) -> int:
         if not ref:
             print(recreated.as_json(scenes) if as_json else recreated.as_text(scenes, time.time()))
             return 0
-        found = _find(scenes, ref)
+        found = _find(scenes, ref, restoring.unproven(connection))
         record = found.record
         with journal.working_on(record.original, record.name):
             if keep_new:
@@ -54,7 +54,7 @@ def run(ref: str, *, keep_new: bool, as_json: bool) -> int:
     return 0
 
 
-def _find(scenes: Sequence[Scene], ref: str) -> Scene:
+def _find(scenes: Sequence[Scene], ref: str, unproven: Mapping[str, str]) -> Scene:
     """The one that is meant by a name or an id: one that there is a way back from first. Raises TargetError."""
     for each in sorted(scenes, key=lambda scene: (scene.original is None, -scene.record.since)):
         record = each.record
@@ -62,6 +62,10 @@ def _find(scenes: Sequence[Scene], ref: str) -> Scene:
         names = {record.name, record.lock, record.parked, *(stand_in.name for stand_in in each.stand_ins)}
         if ref in names or any(found.startswith(ref) for found in ids):
             return each
+    if ref in unproven:
+        message = f"{ref} carries debugrun's label, but {unproven[ref]}"
+        by_hand = f"docker rm -f {ref}; docker rename {ref}.debugrun-original {ref}; docker start {ref}"
+        raise TargetError("not-proven", message, f"debugrun restore there, or, if you trust the label: {by_hand}")
     known = ", ".join(each.record.name for each in scenes)
     message = f"{ref} was not recreated, or its original is back already"
     raise TargetError("not-recreated", message, f"one of: {known}" if known else "debugrun restore lists all")

@@ -20,15 +20,15 @@ from debugrun.core.decide import neighbour
 from debugrun.core.decide.plan import Plan, plan, within
 from debugrun.core.decide.widen_profile import profile_json
 from debugrun.core.grants import Ceiling, Option, Placement
+from debugrun.core.know import kinds
 from debugrun.core.know.facts import Facts
 from debugrun.core.say import record
 from debugrun.core.say.record import Record, Trial
-from debugrun.engine import engine
+from debugrun.engine import engine, ownership
 from debugrun.errors import DebugrunError, EngineError
 from debugrun.observe.target import look
 from debugrun.toolbox.catalog import find_tool
 
-LABEL = "debugrun.selftest"
 TARGETS = {"root": "0:0", "uid 1000": "1000:1000"}
 COMMAND = ("busybox", "tail", "-f", "/etc/passwd")  # looks at the file once a second
 _SIGNAL = "python import os; os.kill(gdb.selected_inferior().pid, 0); print('may signal')"
@@ -62,7 +62,7 @@ def run(path: Path, ceiling: Ceiling, folder: Path) -> int:
     for trial in wrong:
         did = "worked" if trial.works else "did not work"
         print(f"  {trial.tool} {trial.mode} on {trial.target} as {trial.option.user}: {trial.verdict.value}, and {did}")
-    print("no name, id, path or command line of yours is in it: attach it to a bug report")
+    print("no name, id, path, label or profile of yours is in it: attach it to a bug report")
     return 1 if wrong else 0
 
 
@@ -90,17 +90,20 @@ def test(connection: engine.Engine, ceiling: Ceiling, folder: Path) -> Record:
 def _target(connection: engine.Engine, user: str) -> Iterator[str]:
     """The id of a container that runs meanwhile."""
     client = connection.client
-    with connection.asking("start a target for the self-test", TOOLBOX):
+    name = f"debugrun-selftest-{os.urandom(4).hex()}"
+    labels = ownership.marked(kinds.SELFTEST, name)
+    asking = connection.asking("start a target for the self-test", TOOLBOX)
+    with ownership.creating(connection, name, labels), asking:
         made = client.create_container(
             TOOLBOX,
             list(COMMAND),
             user=user,
-            name=f"debugrun-selftest-{os.urandom(4).hex()}",
-            labels={LABEL: "1"},
+            name=name,
+            labels=labels,
             network_disabled=True,
             host_config=client.create_host_config(auto_remove=True),
         )
-    container = str(made["Id"])
+    container = connection.created(made)
     try:
         with connection.asking("start a target for the self-test", container):
             client.start(container)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from debugrun import streams
 from debugrun.cli.completion import complete_tools
 from debugrun.cli.options import Json, interruptible
 from debugrun.core.know import inspection
@@ -120,7 +121,6 @@ def called(asked: Entry) -> str:
 
 def _table(found: Iterable[Standing], about: EngineFacts) -> None:
     from rich import box  # noqa: PLC0415 - 60 ms that --json and one call's page need not pay
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Column, Table  # noqa: PLC0415
 
     columns = (Column("call", no_wrap=True), "here", "opened by", "kernel asks", "why")
@@ -128,7 +128,7 @@ def _table(found: Iterable[Standing], about: EngineFacts) -> None:
     for each in found:
         opened = "" if each.bare.passes else ", ".join(each.opened_by) or "a profile only"
         table.add_row(called(each.entry), each.word, opened, ", ".join(each.entry.kernel), each.entry.why)
-    Console().print(table)
+    streams.console().print(table)
 
 
 def as_json_text(found: Iterable[Standing], about: EngineFacts) -> str:

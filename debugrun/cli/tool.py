@@ -19,10 +19,13 @@ from debugrun.cli.options import (
     ToolFile,
     Via,
     interruptible,
+    typed_number,
 )
 from debugrun.toolbox import catalog
 
-Duration = Annotated[int | None, typer.Option("--duration", metavar="SECONDS", help="interrupt the tool after that")]
+Duration = Annotated[
+    int | None, typer.Option("--duration", metavar="SECONDS", parser=typed_number, help="interrupt the tool after that")
+]
 Output = Annotated[
     Path | None,
     typer.Option(

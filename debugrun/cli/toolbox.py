@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from debugrun import streams
 from debugrun.cli.options import interruptible
 from debugrun.engine import engine
 from debugrun.toolbox import catalog, image, volume
@@ -29,7 +29,7 @@ def toolbox(*, action: Annotated[Action, typer.Argument(help="build: make the im
 
 def make_toolbox(folder: Path) -> None:
     """Make the toolbox image, showing what goes on; the volumes of others go."""
-    console = Console(stderr=True)
+    console = streams.console(stderr=True)
     recipe = image.recipe(catalog.load(name, folder) for name in catalog.names(folder))
     with engine.connect() as connection, console.status("toolbox") as status:
         made = image.build(connection.client, recipe, status.update)

@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
+from debugrun import streams
 from debugrun.cli.options import Json, interruptible
+from debugrun.core.know.printable import printable
 from debugrun.errors import EXIT_FAILED, ToolError
 from debugrun.toolbox import catalog
 
@@ -35,16 +37,15 @@ def show(folder: Path, *, as_json: bool) -> int:
         print(json.dumps({"schema": 1, "tools": rows}, indent=2))
         return 0
     from rich import box  # noqa: PLC0415 - 60 ms that --json and --help need not pay
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     table = Table("tool", "mode", "what it does", box=box.SIMPLE_HEAD)
     for tool in found:
-        table.add_row(tool.name, "", tool.summary)
+        table.add_row(printable(tool.name), "", printable(tool.summary))
         for mode in tool.modes:
             default = " (default)" if mode.name == tool.default_mode and len(tool.modes) > 1 else ""
-            table.add_row("", mode.name, mode.summary + default)
-    Console().print(table)
+            table.add_row("", printable(mode.name), printable(mode.summary + default))
+    streams.console().print(table)
     return 0
 
 
@@ -52,7 +53,7 @@ def check(folder: Path) -> int:
     """Check every tool file, the user's own and the shipped ones; one line for each that is wrong."""
     wrong = checked = 0
     for place in catalog.directories(folder):
-        for path in sorted(place.glob("*.toml")) if place.is_dir() else ():
+        for path in catalog.files(place):
             checked += 1
             try:
                 catalog.load_file(path)

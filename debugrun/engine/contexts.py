@@ -13,7 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from debugrun.errors import EngineError
+from debugrun import NO_HOME
+from debugrun.errors import EngineError, UsageError
 
 OPTION = "--context"
 DEFAULT = "default"  # DOCKER_HOST, else the default socket
@@ -37,21 +38,22 @@ class Context:
 
 
 def take(words: list[str]) -> list[str]:
-    """The words without the option, which from now on says where the engine is.
+    """The words without the option before the first of them, which from now on says where the engine is.
 
+    Only there, as docker has its own: behind the command a word may be the value of another option, or a tool's.
     Precedence as in docker/cli (cli/command/cli.go resolveContextName): the option, DOCKER_HOST, DOCKER_CONTEXT, the
     configured one.
     """
-    left: list[str] = []
+    left = list(words)
     name = ""
-    rest = iter(words)
-    for word in rest:
-        if word == OPTION and (value := next(rest, None)) is not None:
-            name = value
-        elif word.startswith(f"{OPTION}="):
-            name = word.removeprefix(f"{OPTION}=")
+    while left and left[0].partition("=")[0] == OPTION:
+        word = left.pop(0)
+        if "=" in word:
+            name = word.partition("=")[2]
+        elif left:
+            name = left.pop(0)
         else:
-            left.append(word)
+            raise UsageError("no-context-name", f"{OPTION} takes the name of a context", "docker context ls")
     if name:
         os.environ["DOCKER_CONTEXT"] = name
         if name != DEFAULT:
@@ -60,12 +62,30 @@ def take(words: list[str]) -> list[str]:
 
 
 def chosen() -> str:
-    """The name of the context in force, where no DOCKER_HOST is."""
+    """The name of the context in force, where no DOCKER_HOST is. Raises EngineError."""
     named = os.environ.get("DOCKER_CONTEXT")
-    if not named:
-        with suppress(OSError, ValueError, AttributeError):
-            named = json.loads((_folder() / "config.json").read_text(encoding="utf-8")).get("currentContext")
-    return str(named or DEFAULT)
+    return named or _configured() or DEFAULT
+
+
+def _configured() -> str:
+    """The currentContext of config.json; "" without one. Raises EngineError: a broken file hides what is meant."""
+    path = _folder() / "config.json"
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else f"not JSON: {error}"
+        raise _unclear(path, why) from error
+    found = told.get("currentContext", "") if isinstance(told, dict) else None
+    if not isinstance(found, str):
+        raise _unclear(path, "currentContext is no text")
+    return found
+
+
+def _unclear(path: Path, why: str | None) -> EngineError:
+    message = f"{path} can't be read, so which engine is meant is not known: {why}"
+    return EngineError("bad-docker-config", message, "correct it, or name the engine in DOCKER_HOST or by --context")
 
 
 def names() -> list[str]:
@@ -97,4 +117,9 @@ def load(name: str) -> Context:
 
 
 def _folder() -> Path:
-    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    if told := os.environ.get("DOCKER_CONFIG"):
+        return Path(told)
+    try:
+        return Path.home() / ".docker"
+    except RuntimeError:  # no HOME, and no entry in passwd(5)
+        return Path(NO_HOME)

@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from debugrun.engine import transport
+from debugrun.core.ask.number import is_number
+from debugrun.engine import answers, transport
 from debugrun.engine.stream import Stream
 from debugrun.engine.transport import FLOOR, Endpoint, translated
 from debugrun.errors import EngineError, TargetError, UsageError
@@ -82,6 +83,7 @@ class Engine:
         self._client = client
         self._version: Json | None = None
         self._asked = threading.Lock()
+        self.ours: set[str] = set()  # ids that we created or proved: nothing else is removed or renamed
         self.endpoint = endpoint
         self.asking = functools.partial(translated, endpoint)
 
@@ -105,8 +107,8 @@ class Engine:
         """GET /version, asked once. Raises EngineError: not reachable, or too old."""
         with self._asked:
             if self._version is None:
-                with self.asking("answer"):
-                    answer = self._client.version(api_version=False)
+                with self.asking("answer"), transport.patience(self.endpoint):
+                    answer = answers.decoded(self._client.version(api_version=False), answers.VERSION)
                 self._settle_on(str(answer.get("ApiVersion", "0")))
                 self._version = answer
             return self._version
@@ -123,28 +125,27 @@ class Engine:
 
     def _get(self, path: str) -> Json:
         """An object. Without a version in its path the API is the newest, as in `client`: no need to wait for that."""
-        answer = self._client.get(f"{self._client.base_url}{path}", timeout=TIMEOUT)
+        answer = self._client.get(f"{self._client.base_url}{path}", timeout=self._client.timeout)
         answer.raise_for_status()
-        found: Json = answer.json()
-        return found
+        return answers.an_object(answer.json())
 
     def info(self) -> Json:
         """GET /info."""
         with self.asking("tell about itself"):
-            return self._get("/info")
+            return answers.decoded(self._get("/info"), answers.INFO)
 
     def inspect_container(self, ref: str) -> Json:
         """GET /containers/REF/json; `ref` is a name, an id or a prefix of one that only one container has."""
         if re.fullmatch(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]*", ref) is None:  # moby daemon/names/names.go
             raise TargetError("no-such-container", f"{ref!r} is not a valid container name", "docker ps")
         with self.asking("describe the container", ref):
-            return self._get(f"/containers/{ref.removeprefix('/')}/json")
+            return answers.decoded(self._get(f"/containers/{ref.removeprefix('/')}/json"), answers.CONTAINER)
 
     def list_containers(self, *, everything: bool = False, labels: Sequence[str] = ()) -> list[Json]:
         """GET /containers/json: the running ones, or all; `labels` are KEY or KEY=VALUE, all of which match."""
         filters = {"label": list(labels)} if labels else None
         with self.asking("list containers"):
-            return list(self.client.containers(all=everything, filters=filters))
+            return answers.objects(self.client.containers(all=everything, filters=filters), answers.LISTED)
 
     def container_names(self, *, everything: bool = False) -> tuple[str, ...]:
         """Names as people type them, sorted."""
@@ -170,7 +171,7 @@ class Engine:
     def inspect_image(self, ref: str) -> Json:
         """GET /images/REF/json. Raises EngineError `no-such-image`."""
         with self.asking("describe the image", ref):
-            return self._get(f"/images/{urllib.parse.quote(ref, safe='/:@')}/json")
+            return answers.decoded(self._get(f"/images/{urllib.parse.quote(ref, safe='/:@')}/json"), answers.IMAGE)
 
     def archive_stat(self, container: str, path: str) -> FileStat | None:
         """What a path of the container's file system is; None when there is none. Runs nothing in it.
@@ -238,7 +239,7 @@ class Engine:
                 user=sidecar.user,
                 working_dir="/tmp",  # noqa: S108 - tools write their files to the working directory
             )
-            return str(created["Id"])
+            return self.created(created)
 
     def attach(self, container: str) -> Stream:
         """POST /containers/ID/attach: its standard input, output and error, multiplexed. May precede the start."""
@@ -284,7 +285,7 @@ class Engine:
     def exec_inspect(self, exec_id: str) -> Json:
         """GET /exec/ID/json. ExitCode may be null for some milliseconds after the stream has ended."""
         with self.asking("describe a command"):
-            return self.client.exec_inspect(exec_id)
+            return answers.an_object(self.client.exec_inspect(exec_id))
 
     def resize(self, exec_id: str, *, rows: int, columns: int) -> None:
         """POST /exec/ID/resize: the size of its TTY."""
@@ -296,13 +297,29 @@ class Engine:
         with self.asking("stop", container):
             self.client.stop(container, timeout=timeout)
 
-    def remove(self, container: str, *, force: bool = False) -> None:
-        """DELETE /containers/ID and its anonymous volumes; gone already is no error.
+    def created(self, answer: Json) -> str:
+        """The id in the answer to a creation: from now on ours to remove."""
+        made = str(answers.decoded(answer, {"Id": answers.ID})["Id"])
+        self.ours.add(made)
+        return made
 
-        Never force one that runs a tool: that one is killed.
-        """
-        with contextlib.suppress(TargetError), self.asking("remove", container):
-            self.client.remove_container(container, force=force, v=True)
+    def remove(self, container: str, *, force: bool = False) -> None:
+        """`delete` with anonymous volumes; gone is no error. Never force one that runs a tool: that one is killed."""
+        with contextlib.suppress(TargetError):
+            self.delete(container, force=force, volumes=True)
+
+    def delete(self, container: str, *, force: bool = False, volumes: bool = False) -> None:
+        """DELETE /containers/ID, of what is ours: see `ours`."""
+        self.allow(container)
+        with self.asking("remove", container):
+            self.client.remove_container(container, force=force, v=volumes)
+
+    def allow(self, ref: str) -> None:
+        """Raise EngineError `not-ours` for what we neither created nor proved."""
+        if ref not in self.ours:
+            raise EngineError(
+                "not-ours", f"{ref} was not made by debugrun as far as can be proven", "docker inspect it"
+            )
 
 
 def in_json(argv: Sequence[str]) -> list[str]:
@@ -334,4 +351,4 @@ def connect(base_url: str | None = None, *, timeout: float = TIMEOUT) -> Engine:
 
 
 def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+    return tuple(int(part) for part in version.split(".") if is_number(part))

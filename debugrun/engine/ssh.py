@@ -64,8 +64,9 @@ class Destination:
         except ValueError:
             found = cls(host="")
         if not found.host or parts.password is not None or parts.query or parts.fragment:
+            shown = f"{url.partition('://')[0]}://{url.rpartition('@')[2]}"
             raise EngineError(
-                "bad-endpoint", f"{url} is not the address of an engine", "ssh://[USER@]HOST[:PORT][/SOCKET]"
+                "bad-endpoint", f"{shown} is not the address of an engine", "ssh://[USER@]HOST[:PORT][/SOCKET]"
             )
         return found
 

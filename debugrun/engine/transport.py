@@ -11,13 +11,14 @@ import importlib.util
 import json
 import shutil
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from debugrun.engine import contexts
+from debugrun.engine import answers, contexts
 from debugrun.errors import EngineError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from docker.tls import TLSConfig
     from requests import Response
 
+WORD = 3.0  # seconds of silence after which a person is told what is waited for
+CONNECTING = 5.0  # seconds for a connection to come about; an answer may take longer
 FLOOR = "1.39"  # Docker 18.09, the oldest whose default seccomp profile is known
 
 
@@ -36,7 +39,12 @@ class Endpoint:
     origin: str  # "DOCKER_HOST", "context NAME", "the default socket", "as asked"
 
     def __str__(self) -> str:
-        return f"the engine at {self.url} ({self.origin})"
+        return f"the engine at {self.shown} ({self.origin})"
+
+    @property
+    def shown(self) -> str:
+        """The address without a password: ssh://USER:PASSWORD@HOST is one that people write."""
+        return without_password(self.url)
 
     @property
     def socket(self) -> Path | None:
@@ -47,6 +55,13 @@ class Endpoint:
     def login(self) -> bool:
         """Whether a connection may ask a person for a password: one must be made before there are several."""
         return self.url.startswith("ssh://")
+
+
+def without_password(url: str) -> str:
+    """The URL for a person's eyes, and for logs."""
+    scheme, separator, rest = url.partition("://")
+    login, at, host = rest.rpartition("@")
+    return f"{scheme}{separator}{login.partition(':')[0]}{at}{host}" if ":" in login else url
 
 
 def client(base_url: str | None, *, timeout: float) -> tuple[Endpoint, APIClient]:
@@ -63,6 +78,8 @@ def client(base_url: str | None, *, timeout: float) -> tuple[Endpoint, APIClient
         if url is not None and url.startswith("ssh://"):
             return endpoint, _over_ssh(url, timeout)
         made = APIClient(url, version=FLOOR, timeout=int(timeout), tls=tls or False)
+        if not made.base_url.startswith("http+"):  # sockets connect at once or not at all
+            made.timeout = (min(CONNECTING, timeout), timeout)  # type: ignore[assignment] # as requests takes it
         _leave_the_webs_settings(made)
         return endpoint, made
 
@@ -136,16 +153,31 @@ def _over_ssh(url: str, timeout: float) -> APIClient:
         return made
     if importlib.util.find_spec("paramiko") is None:
         hint = "apt-get install openssh-client, or pip install 'debugrun[paramiko]'"
-        raise EngineError("no-ssh-client", f"{url}: there is no ssh client on this machine", hint)
+        raise EngineError("no-ssh-client", f"{without_password(url)}: there is no ssh client on this machine", hint)
     if Destination.of(url).path not in {"", "/"}:
         hint = "apt-get install openssh-client"
-        raise EngineError("no-ssh-client", f"{url}: only the ssh client reaches a socket by its path", hint)
+        raise EngineError(
+            "no-ssh-client", f"{without_password(url)}: only the ssh client reaches a socket by its path", hint
+        )
     refused: type[Exception] = importlib.import_module("paramiko").SSHException
     try:
         return APIClient(url, version=FLOOR, timeout=int(timeout))
     except refused as error:
         hint = "paramiko reads ~/.ssh/config, known_hosts and the agent; ssh itself (openssh-client) reads more"
-        raise EngineError("engine-ssh", f"{url}: {error}", hint) from error
+        raise EngineError("engine-ssh", f"{without_password(url)}: {error}", hint) from error
+
+
+@contextlib.contextmanager
+def patience(endpoint: Endpoint) -> Iterator[None]:
+    """While something is waited for: a word, when it takes long."""
+    line = f"debugrun: {endpoint} has not answered for {WORD:.0f} s; waiting"
+    word = threading.Timer(WORD, lambda: print(line, file=sys.stderr, flush=True))
+    word.daemon = True
+    word.start()
+    try:
+        yield
+    finally:
+        word.cancel()
 
 
 @contextlib.contextmanager
@@ -161,10 +193,14 @@ def translated(endpoint: Endpoint, doing: str, ref: str = "") -> Iterator[None]:
         from debugrun.core.say import refusals  # noqa: PLC0415 - only errors need its texts
 
         if not isinstance(error, HTTPError):  # APIError is one
-            raise refusals.unreachable(error, str(endpoint)) from error
+            found = refusals.unreachable(error, str(endpoint))
+            message = found.message.replace(endpoint.url, endpoint.shown)  # docker-py repeats it
+            raise EngineError(found.code, message, found.hint) from error
         text = str(error.explanation or error) if isinstance(error, APIError) else _message(error.response)
         status = 0 if error.response is None else error.response.status_code
         raise refusals.refused(status, text, str(endpoint), doing, ref) from error
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:  # docker-py takes answers on trust
+        raise answers.strange(f"{type(error).__name__} when it was to {doing} {ref}".rstrip()) from error
 
 
 def _paramikos() -> tuple[type[Exception], ...]:

@@ -72,7 +72,7 @@ def create(engine: Engine, made: Making) -> str:
             volumes=[each for each in options.volume if ":" not in each],
             working_dir=options.workdir,
         )
-        return str(created["Id"])
+        return engine.created(created)
 
 
 def _port(word: str) -> tuple[str, str] | str:

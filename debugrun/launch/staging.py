@@ -10,12 +10,15 @@ import posixpath
 import tarfile
 from collections.abc import Mapping, Sequence
 
+from debugrun.core.ask.number import is_number
 from debugrun.core.decide.launch import Program
 from debugrun.core.know import inspection
+from debugrun.engine import answers
 from debugrun.engine.engine import Engine, Json
 from debugrun.errors import EXIT_NO_TOOL, TargetError
 
-_HEAD = 16 * 1024  # bytes of an archive that hold the head of its first file
+_CHUNK = 16 * 1024  # bytes of an archive that hold the head of its first file
+_PASSWD = 1 << 20  # bytes of /etc/passwd: some thousand users
 _LINE = 256  # bytes of a #! line: linux/binfmts.h BINPRM_BUF_SIZE
 _DIRECTORY, _EXECUTABLE = 1 << 31, 0o111  # Go's fs.FileMode
 
@@ -61,17 +64,25 @@ def _head(engine: Engine, container: str, path: str) -> bytes:
     """The first bytes of a file. The engine says where a link leads, resolved within the container."""
     found = engine.archive_stat(container, path)
     where = found.link_target if found is not None and found.link_target else path
-    with engine.asking("read a program's head in", container):
-        chunks, _ = engine.client.get_archive(container, where, chunk_size=_HEAD)
-        head = b""
+    return _first(engine, container, where, _LINE)
+
+
+def _first(engine: Engine, container: str, path: str, size: int) -> bytes:
+    """The first bytes of a file, b"" where it is none. No more is taken in, whatever the image has there."""
+    with engine.asking(f"read {path} in", container):
+        chunks, _ = engine.client.get_archive(container, path, chunk_size=_CHUNK)
+        taken = b""
         for chunk in chunks:
-            head += chunk
-            if len(head) >= _HEAD:
+            taken += chunk
+            if len(taken) >= size + _CHUNK:
                 break
-    with tarfile.open(fileobj=io.BytesIO(head)) as archive:
-        member = archive.next()
-        file = archive.extractfile(member) if member is not None and member.isreg() else None
-        return file.read(_LINE) if file is not None else b""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(taken)) as archive:
+            member = archive.next()
+            file = archive.extractfile(member) if member is not None and member.isreg() else None
+            return file.read(size) if file is not None else b""
+    except tarfile.TarError as error:
+        raise answers.strange(f"{path} came as no archive: {error}") from error
 
 
 def _interpreter(head: bytes, path: str) -> tuple[str, ...]:
@@ -89,25 +100,19 @@ def user(engine: Engine, container: str, inspected: Json) -> str:
     """
     typed = str(_map(inspected, "Config").get("User") or "0")
     name, _, group = typed.partition(":")
-    if name in {"0", "root"} or (name.isdigit() and group.isdigit()):
-        return f"{'0' if name == 'root' else name}:{group if group.isdigit() else '0'}"
+    if name in {"0", "root"} or (is_number(name) and is_number(group)):
+        return f"{'0' if name == 'root' else name}:{group if is_number(group) else '0'}"
     lines = _passwd(engine, container).splitlines()
     for fields in (line.split(":") for line in lines):
         if len(fields) > 3 and name in {fields[0], fields[2]}:  # noqa: PLR2004 - passwd(5): the group is the fourth
-            return f"{fields[2]}:{group if group.isdigit() else fields[3]}"
-    return f"{name if name.isdigit() else 65534}:{group if group.isdigit() else 0}"
+            return f"{fields[2]}:{group if is_number(group) else fields[3]}"
+    return f"{name if is_number(name) else 65534}:{group if is_number(group) else 0}"
 
 
 def _passwd(engine: Engine, container: str) -> str:
     if engine.archive_stat(container, "/etc/passwd") is None:
         return ""
-    with engine.asking("read /etc/passwd in", container):
-        chunks, _ = engine.client.get_archive(container, "/etc/passwd")
-        whole = b"".join(chunks)
-    with tarfile.open(fileobj=io.BytesIO(whole)) as archive:
-        member = archive.next()
-        file = archive.extractfile(member) if member is not None and member.isreg() else None
-        return file.read().decode(errors="replace") if file is not None else ""
+    return _first(engine, container, "/etc/passwd", _PASSWD).decode(errors="replace")
 
 
 def _map(value: Json, key: str) -> Json:

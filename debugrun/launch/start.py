@@ -5,23 +5,24 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from debugrun.attach import apply, foreground
+from debugrun.attach import foreground
 from debugrun.core.ask.request import TOOLBOX
 from debugrun.core.decide import launch
 from debugrun.core.decide.launch import Program, Source
 from debugrun.core.decide.widen_profile import profile_json
 from debugrun.core.grants import Ceiling, Grant, Option, Placement, Verdict
-from debugrun.core.know import inspection
+from debugrun.core.know import inspection, kinds
 from debugrun.core.know.facts import ContainerFacts, EngineFacts, Facts, HostFacts, ProcessFacts
+from debugrun.core.know.kinds import LABEL_TOOL
 from debugrun.core.know.tool_file import Launch, Tool
 from debugrun.core.say import launch_report
 from debugrun.core.say.launch_report import Decided
 from debugrun.engine import engine as engines
+from debugrun.engine import ownership
 from debugrun.engine.engine import Engine
 from debugrun.errors import EXIT_REFUSED, DebugrunError, EngineError, TargetError
 from debugrun.launch import options as runoptions
@@ -178,24 +179,20 @@ def _stage(connection: Engine, wish: Wish, tool: Tool, way: Launch, engine: Engi
 def _unstarted(connection: Engine, wish: Wish) -> Iterator[str]:
     """The container as it would be without a tool, to look into."""
     entrypoint = wish.options.entrypoint
+    name = f"debugrun-look-{os.urandom(5).hex()}"
     made = Making(
         image=wish.image,
-        options=replace(wish.options, publish=(), name=f"debugrun-look-{os.urandom(5).hex()}"),
+        options=replace(wish.options, publish=(), name=name),
         entrypoint=None if entrypoint is None else (entrypoint,),
         command=wish.command,
-        labels=_labels(wish, kept=False),
+        labels=ownership.marked(kinds.LOOK, name, {LABEL_TOOL: wish.tool}),
     )
-    container = create(connection, made)
+    with ownership.creating(connection, name, made.labels):
+        container = create(connection, made)
     try:
         yield container
     finally:
         connection.remove(container, force=True)
-
-
-def _labels(wish: Wish, *, kept: bool) -> dict[str, str]:
-    """Ours: those of a container that stays on purpose don't make it a leftover."""
-    labels = {apply.LABEL_TOOL: wish.tool, apply.LABEL_CREATED: str(int(time.time()))}
-    return labels if kept else {**labels, apply.LABEL_SESSION: os.urandom(6).hex()}
 
 
 def _base(staged: _Staged) -> Option:
@@ -234,35 +231,35 @@ def _profile(option: Option, decided: Decided) -> str | None:
 def _made(connection: Engine, wish: Wish, decided: Decided, undo: contextlib.ExitStack) -> tuple[str, str]:
     """(id, name) of the container, its tools mounted and whole; `undo` removes it."""
     name = wish.options.name or f"debugrun-{wish.tool}-{os.urandom(5).hex()}"
-    undo.callback(_discard, connection, name)
     if not decided.under.mounts:
-        return _container(connection, wish, decided, name), name
+        return _container(connection, wish, decided, name, undo), name
     image_id = str(connection.inspect_image(wish.tool_image or TOOLBOX)["Id"])
     if not volumes.exists(connection, volumes.name_of(image_id)):
         print(f"debugrun: copying {decided.home} into volume {decided.source.volume}, once", file=sys.stderr)
         volumes.fill(connection, image_id)
-    container = _container(connection, wish, decided, name)
+    container = _container(connection, wish, decided, name, undo)
     if not volumes.is_complete(connection, container, launch.MOUNT):
         connection.remove(container, force=True)
         volumes.renew(connection, image_id)
-        container = _container(connection, wish, decided, name)
+        container = _container(connection, wish, decided, name, undo)
     return container, name
 
 
-def _discard(connection: Engine, name: str) -> None:
+def _discard(connection: Engine, container: str) -> None:
     with contextlib.suppress(DebugrunError):
-        connection.remove(name, force=True)
+        connection.remove(container, force=True)
 
 
-def _container(connection: Engine, wish: Wish, decided: Decided, name: str) -> str:
+def _container(connection: Engine, wish: Wish, decided: Decided, name: str, undo: contextlib.ExitStack) -> str:
     option, under = decided.plan.option, decided.under
     assert option is not None  # noqa: S101 - refused before
+    kind = kinds.PROGRAM if wish.options.remove else kinds.LASTING
     made = Making(
         image=wish.image,
         options=replace(wish.options, name=name),
         entrypoint=under.entrypoint,
         command=under.command,
-        labels=_labels(wish, kept=not wish.options.remove),
+        labels=ownership.marked(kind, name, {LABEL_TOOL: wish.tool}),
         mounts=under.mounts,
         cap_add=() if option.privileged else launch.added(option, decided.base),
         security_opt=option.security_opt(_profile(option, decided)),
@@ -270,4 +267,7 @@ def _container(connection: Engine, wish: Wish, decided: Decided, name: str) -> s
         tty=decided.terminal,
         attached=True,
     )
-    return create(connection, made)
+    with ownership.creating(connection, name, made.labels):
+        container = create(connection, made)
+    undo.callback(_discard, connection, container)
+    return container

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from debugrun.core import package_data
 from debugrun.core.grants import BROAD_CAPABILITIES
-from debugrun.core.know import procfs
+from debugrun.core.know import kinds, procfs
 from debugrun.core.know.facts import ContainerFacts, HostFacts, ImageFacts
+from debugrun.core.know.kinds import LABEL_SESSION, LABEL_TARGET
 from debugrun.core.know.procfs import Reading
 from debugrun.core.know.typed import ROOT_ENVIRONMENT
 from debugrun.errors import EngineError
@@ -113,26 +114,24 @@ def survey(
 
 
 def _one(engine: Engine, container: ContainerFacts, who: Identity, images: ImageFacts, pids: tuple[int, ...]) -> Survey:
+    from debugrun.engine import ownership  # noqa: PLC0415 - as the next
     from debugrun.engine.engine import Sidecar  # noqa: PLC0415 - the engine's client: only when there is an engine
 
     image = str(images.toolbox)
     script = package_data.text("scout.sh")
     session = uuid.uuid4().hex[:12]
+    name = f"debugrun-scout-{session}"
     label = f"apparmor={container.apparmor}"
     # As in a sidecar for a tool: root's programs there change their group, which keeps the target out.
     root = who.user == "0:0" and images.toolbox_binaries != ()
     options = () if root else ("no-new-privileges",)
     sidecar = Sidecar(
-        name=f"debugrun-scout-{session}",
+        name=name,
         target=container.id,
         image=image,
         command=("sh", "-c", script, "scout", *(str(pid) for pid in pids)),
         user=who.user,
-        labels={
-            "debugrun.session": session,
-            "debugrun.target": container.id,
-            "debugrun.created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        },
+        labels=ownership.marked(kinds.SCOUT, name, {LABEL_SESSION: session, LABEL_TARGET: container.id}),
         cap_add=who.capabilities,
         cap_drop=("ALL",),
         security_opt=(*options, label) if container.apparmor else options,
@@ -153,10 +152,12 @@ def _one(engine: Engine, container: ContainerFacts, who: Identity, images: Image
 
 def _output(engine: Engine, sidecar: object) -> str:
     """Run it to its end; what it wrote to its standard output. It is removed whatever happens."""
+    from debugrun.engine import ownership  # noqa: PLC0415 - as above
     from debugrun.engine.engine import Sidecar  # noqa: PLC0415 - as above
 
     assert isinstance(sidecar, Sidecar)  # noqa: S101
-    created = engine.create_sidecar(sidecar)
+    with ownership.creating(engine, sidecar.name, sidecar.labels):
+        created = engine.create_sidecar(sidecar)
     try:
         # At the same time: the script waits for its go, so that nothing is said before somebody listens.
         with ThreadPoolExecutor(1) as pool:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from debugrun import streams
 from debugrun.core.oncall import containers
 from debugrun.core.oncall.containers import Container, Use
 from debugrun.core.oncall.printable import command_line, masked, printable
@@ -112,9 +113,9 @@ def show(found: Look) -> None:
 def console() -> Console:
     """Where pages go: as wide as the terminal, or as COLUMNS says, or wide."""
     if sys.stdout.isatty():
-        return Console(highlight=False)
+        return streams.console()
     columns = os.environ.get("COLUMNS", "")
-    return Console(highlight=False, width=int(columns) if columns.isdecimal() and int(columns) else PIPED)
+    return streams.console(width=int(columns) if columns.isdecimal() and int(columns) else PIPED)
 
 
 def heading(each: Container, used: Use, now: float) -> str:

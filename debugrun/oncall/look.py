@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from debugrun.core.ask.request import TOOLBOX
 from debugrun.core.grants import Grant, Option, Placement, Verdict
-from debugrun.core.know import inspection
+from debugrun.core.know import inspection, kinds
 from debugrun.core.know.facts import ContainerFacts
 from debugrun.core.know.json_access import Json
 from debugrun.core.oncall import containers, processes
@@ -80,7 +80,8 @@ def _project(listed: Json) -> str:
 def _ours(inspected: Json) -> bool:
     config = inspected.get("Config")
     labels = config.get("Labels") if isinstance(config, Mapping) else None
-    return isinstance(labels, Mapping) and "debugrun.session" in labels
+    name = str(inspected.get("Name", "")).removeprefix("/")
+    return isinstance(labels, Mapping) and kinds.is_helper(name, labels)
 
 
 def look(engine: Engine, chosen: Chosen) -> Look:

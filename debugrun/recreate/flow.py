@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import sys
@@ -99,7 +98,7 @@ def draw(connection: Engine, request: Request, before: Json, wanted: Wanted) -> 
         tool=request.tool,
         grant=_grant(wanted),
         since=time.time(),
-        session=f"{getpass.getuser()}-{os.urandom(6).hex()}",
+        session=f"{os.getuid()}-{os.urandom(6).hex()}",
     )
     said = [
         *_diff(plain, drawn),

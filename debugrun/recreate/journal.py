@@ -11,19 +11,11 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-
-from platformdirs import user_state_path
 
 from debugrun.core.rebuild import transaction
 from debugrun.core.rebuild.transaction import Record
+from debugrun.engine.state import directory, make
 from debugrun.errors import TargetError
-
-
-def directory() -> Path:
-    """The folder of the journal: DEBUGRUN_STATE, else in the state directory."""
-    override = os.environ.get("DEBUGRUN_STATE")
-    return Path(override) if override else user_state_path("debugrun") / "recreated"
 
 
 @contextlib.contextmanager
@@ -31,7 +23,7 @@ def working_on(original: str, name: str) -> Iterator[None]:
     """While nobody else on this machine works on that container. Raises TargetError `being-recreated`."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # see the module's first lines
-            path = _folder() / f"{original}.lock"
+            path = make() / f"{original}.lock"
             while True:
                 lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 stack.callback(os.close, lock)
@@ -59,7 +51,7 @@ def write(record: Record, endpoint: str) -> bool:
     """Write down what is about to be done on the engine at `endpoint`; whether that could be done."""
     text = json.dumps({"endpoint": endpoint, "record": transaction.dump(record)}) + "\n"
     with contextlib.suppress(OSError):
-        path = _folder() / f"{record.original}.json"
+        path = make() / f"{record.original}.json"
         fresh = path.with_suffix(f".{os.getpid()}")
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:  # noqa: PTH123 - Path.open has no mode for a new file
             out.write(text)
@@ -86,9 +78,3 @@ def records(endpoint: str) -> tuple[Record, ...]:
                 if isinstance(told, Mapping) and told.get("endpoint") == endpoint:
                     found.append(transaction.load(str(told["record"])))
     return tuple(found)
-
-
-def _folder() -> Path:
-    folder = directory()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder

@@ -13,11 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from debugrun.core.know import json_access
+from debugrun.core.know import json_access, kinds
 from debugrun.core.know.json_access import Json
+from debugrun.core.know.kinds import LABEL_LAYER, LABEL_RECORD
 from debugrun.core.rebuild import transaction
 from debugrun.core.rebuild.blueprint import Blueprint, with_image, with_labels
-from debugrun.core.rebuild.transaction import LABEL, LABEL_LAYER, NEVER, Record, Restart, Scene
+from debugrun.core.rebuild.transaction import NEVER, Record, Restart, Scene
+from debugrun.engine import ownership
 from debugrun.engine.engine import Engine
 from debugrun.errors import DebugrunError, EngineError, TargetError
 from debugrun.observe import layer
@@ -162,10 +164,11 @@ def _volumes(inspected: Json) -> set[str]:
 def _prepare(engine: Engine, change: Change, first: str, stopping: list[bool]) -> Done:
     """Stop the original, and have the stand-in in its place, to be started."""
     record = change.record
+    engine.ours.add(record.original)  # a person asked for it to be recreated
     if restarts := _restarts(change.before):  # no engine renames a container while it makes its network
         restore.set_restart(engine, record.original, Restart())
         engine.stop(record.original, timeout=restore.stop_timeout(change.before))
-    restore.rename(engine, record.original, record.parked)
+    ownership.rename(engine, record.original, record.parked)
     if record.restart.name != NEVER and not restarts:
         restore.set_restart(engine, record.original, Restart())
     stopping[0] = True
@@ -174,11 +177,12 @@ def _prepare(engine: Engine, change: Change, first: str, stopping: list[bool]) -
     stopping[0] = False
     written = layer.written(engine, change.before)
     if written:
-        image = layer.commit(engine, record.original, {LABEL_LAYER: record.original})
+        labels = ownership.marked(kinds.LAYER, facts={LABEL_LAYER: record.original})
+        image = layer.commit(engine, record.original, labels)
         stand_in = _create(engine, with_image(change.drawn, image), record.name, record)
     else:
         stand_in = first
-        restore.rename(engine, stand_in, record.name)
+        ownership.rename(engine, stand_in, record.name)
     spare = None if stand_in == first else first
     return Done(id=stand_in, spare=spare, began=began, down=time.monotonic() - began, written=written)
 
@@ -219,12 +223,12 @@ def _refuse_dead(inspected: Json, record: Record) -> None:
 
 def _create(engine: Engine, drawn: Blueprint, name: str, record: Record) -> str:
     """Create a stand-in, which nothing brings back by itself before it has taken the place; its id."""
-    labelled = with_labels(drawn, {LABEL: transaction.dump(record)})
+    labelled = with_labels(drawn, ownership.marked(kinds.STAND_IN, name, {LABEL_RECORD: transaction.dump(record)}))
     quiet = {"Name": NEVER, "MaximumRetryCount": 0}
     body = {**labelled.body, "HostConfig": {**json_access.mapping(labelled.body, "HostConfig"), "RestartPolicy": quiet}}
     with engine.asking("create a container from the image", json_access.text(body, "Image")):
         create = engine.client.create_container_from_config
-        stand_in = str(create(body, name, drawn.platform or None)["Id"])  # type: ignore[no-untyped-call]
+        stand_in = engine.created(create(body, name, drawn.platform or None))  # type: ignore[no-untyped-call]
     for network, endpoint in drawn.networks:
         connect(engine, network, stand_in, endpoint)
     return stand_in

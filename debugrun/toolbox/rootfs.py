@@ -74,9 +74,9 @@ def download(archive: Archive, packages: Sequence[str], folder: Path, *, depende
     config = _configure(archive, folder)
     _apt(config, folder, "update")
     if dependencies:
-        _apt(config, folder, "install", "--download-only", "--yes", "--no-install-recommends", *packages)
+        _apt(config, folder, "install", "--download-only", "--yes", "--no-install-recommends", "--", *packages)
         return sorted((folder / "cache/archives").glob("*.deb"))
-    _apt(config, folder, "download", *packages)
+    _apt(config, folder, "download", "--", *packages)
     return sorted(folder.glob("*.deb"))
 
 

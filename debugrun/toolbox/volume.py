@@ -8,12 +8,15 @@ toolbox is built.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from debugrun.core.know.typed import CAPABILITY_COPIES, ROOT_COPIES
+from debugrun.core.know import kinds
+from debugrun.core.know.kinds import LABEL_VOLUME
+from debugrun.engine import ownership
 from debugrun.engine.engine import Engine
 from debugrun.errors import EngineError
 
-LABEL = "debugrun.volume"  # of the volume: id of the toolbox image
 PREFIX = "debugrun-toolbox-"
 COMPLETE = ".complete"  # a file at the volume's root
 _HOME = "/usr"
@@ -61,47 +64,50 @@ def _take_turn(engine: Engine, image_id: str, name: str) -> str:
     Only making it tells: an engine that copies into a volume has the name taken, and no such container to look at.
     """
     copier = f"{name}-copy"
+    labels = ownership.marked(kinds.COPIER, copier, {LABEL_VOLUME: image_id})
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            return _create(engine, image_id, name, copier)
+            return _create(engine, image_id, name, labels)
         except EngineError as error:
             if error.code != "engine-conflict":
                 raise
             if time.monotonic() > deadline:
                 message = f"another session copies the toolbox, and has not ended in {PATIENCE:.0f} s"
-                raise EngineError("volume-busy", message, f"docker rm -f {copier}") from error
+                raise EngineError("volume-busy", message, "debugrun gc removes what a crash left") from error
         time.sleep(0.2)
 
 
-def _create(engine: Engine, image_id: str, name: str, copier: str) -> str:
+def _create(engine: Engine, image_id: str, name: str, labels: Mapping[str, str]) -> str:
+    copier = f"{name}-copy"
+    own = ownership.marked(kinds.VOLUME, name, {LABEL_VOLUME: image_id})
     host = engine.client.create_host_config()
-    host["Mounts"] = [
-        {"Type": "volume", "Source": name, "Target": _HOME, "VolumeOptions": {"Labels": {LABEL: image_id}}}
-    ]
-    with engine.asking("create a container named", copier):
+    host["Mounts"] = [{"Type": "volume", "Source": name, "Target": _HOME, "VolumeOptions": {"Labels": own}}]
+    with ownership.creating(engine, copier, labels), engine.asking("create a container named", copier):
         created = engine.client.create_container(
             image_id,
             entrypoint=["/bin/sh"],
             command=["-c", _SCRIPT],
             host_config=host,
-            labels={LABEL: image_id},
+            labels=dict(labels),
             name=copier,
             network_disabled=True,
             use_config_proxy=False,
             user="0:0",
         )
-    return str(created["Id"])
+    return engine.created(created)
 
 
 def renew(engine: Engine, image_id: str) -> str:
     """Fill a volume that was found incomplete: somebody is at it, or was when the engine went down."""
     name = name_of(image_id)
+    if exists(engine, name) and name not in {each.id for each in ownership.volumes(engine)}:
+        message = f"the volume {name} is incomplete, and that debugrun made it on this machine can't be proven"
+        raise EngineError("volume-not-ours", message, f"docker volume rm {name}")
     try:
-        with engine.asking("remove the volume", name):
-            engine.client.remove_volume(name)
+        ownership.remove_volume(engine, name)
     except EngineError as error:
-        if error.code != "engine-conflict":
+        if error.code not in {"engine-conflict", "not-ours"}:  # in use; gone meanwhile
             raise
     return fill(engine, image_id)
 
@@ -113,15 +119,12 @@ def is_complete(engine: Engine, container: str, where: str) -> bool:
 
 def remove(engine: Engine, *, keep: str | None = None) -> tuple[str, ...]:
     """Remove the volumes that no container uses, but the one for the image id `keep`; their names."""
-    with engine.asking("list volumes"):
-        listed = engine.client.volumes(filters={"label": LABEL})["Volumes"] or []
     gone = []
-    for name in (str(each["Name"]) for each in listed):
+    for name in (each.id for each in ownership.volumes(engine)):
         if keep is not None and name == name_of(keep):
             continue
         try:
-            with engine.asking("remove the volume", name):
-                engine.client.remove_volume(name)
+            ownership.remove_volume(engine, name)
         except EngineError as error:
             if error.code != "engine-conflict":  # in use
                 raise

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from debugrun.core import package_data
 from debugrun.core.ask.attempt import Attempt
+from debugrun.core.ask.number import is_number
 from debugrun.core.grants import Placement
 from debugrun.core.know.tool_file import Mode
 from debugrun.core.know.typed import as_typed
@@ -257,9 +258,9 @@ def pid_of(argv: Sequence[str], mode: Mode) -> int | None:
     at = typed.index("{pid}") if "{pid}" in typed else 0
     flag = typed[at - 1] if at else ""
     for before, word in itertools.pairwise(words):
-        if before == flag and word.isdigit():
+        if before == flag and is_number(word):
             return int(word)
     for word in words:
-        if flag and len(flag) == 2 and word.startswith(flag) and word[2:].isdigit():  # noqa: PLR2004 - `-p1`
+        if flag and len(flag) == 2 and word.startswith(flag) and is_number(word[2:]):  # noqa: PLR2004 - `-p1`
             return int(word[2:])
-    return next((int(word) for word in reversed(words[1:]) if word.isdigit()), None)
+    return next((int(word) for word in reversed(words[1:]) if is_number(word)), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from debugrun.core.ask.number import LARGEST_PID, LONGEST, is_number
 from debugrun.core.grants import Ceiling, Grant, Placement
 from debugrun.errors import UsageError
 
@@ -57,8 +58,10 @@ class Request:
         if self.recreation != Recreation() and self.ceiling.via is not Placement.RECREATE:
             message = "--yes, --auto-restore, --restart-under and --force-compose are about recreating"
             raise UsageError("not-recreating", message, "--via recreate")
-        if any(isinstance(each, int) and each < 1 for each in (self.pid, self.host_pid, self.duration)):
-            raise UsageError("bad-number", "a PID or a duration is at least 1", "debugrun --help")
+        if any(each is not None and not 1 <= each <= LARGEST_PID for each in (self.pid, self.host_pid)):
+            raise UsageError("bad-number", f"a PID is at least 1, at most {LARGEST_PID}", "debugrun --help")
+        if self.duration is not None and not 1 <= self.duration <= LONGEST:
+            raise UsageError("bad-number", f"--duration is at least 1 second, at most {LONGEST}", "debugrun --help")
 
 
 def ceiling(max_grant: str, via: str | None, *, recreate: bool = False) -> Ceiling:
@@ -81,6 +84,6 @@ def plain(words: list[str], args: tuple[str, ...]) -> Request | None:
     if not 2 <= len(words) <= 3 or any(word.startswith("-") for word in words):  # noqa: PLR2004 - as in the docstring
         return None
     pid = words[2] if len(words) == 3 else None  # noqa: PLR2004 - the third of three
-    if pid is not None and not (pid.isascii() and pid.isdigit()):
+    if pid is not None and not (is_number(pid) and len(pid) <= len(str(LARGEST_PID))):
         return None
     return Request(tool=words[0], container=words[1], pid=int(pid) if pid else None, args=args)

@@ -102,7 +102,8 @@ def _by_host_pid(rows: Iterable[Row], host_pid: int, container: str) -> Row:
 
 def _by_name(rows: Sequence[Row], comm: str, container: str) -> Row | Ambiguous:
     """The exact name first, then names that begin with it; a dead process only where no other has the name."""
-    named = comm.encode()[:_COMM_LENGTH].decode(errors="ignore")
+    typed = comm.encode(errors="surrogateescape")
+    named = typed[:_COMM_LENGTH].decode(errors="replace" if len(typed) <= _COMM_LENGTH else "ignore")
     for matches in ([r for r in rows if r.comm == named], [r for r in rows if r.comm.startswith(named)]):
         own = [row for row in matches if row.own] or matches
         alive = [row for row in own if row.state not in "ZX"] or own[:1]

@@ -71,14 +71,14 @@ def checks(found: Findings) -> Iterator[Check]:
     yield Check(
         name="left over",
         value=f"{left}: `debugrun gc` removes what is dead" if left else "nothing",
-        source="containers labelled debugrun.session",
+        source="containers with a proof of this machine's",
         state="note" if left else "ok",
     )
     recreated = "; ".join(found.recreated)
     yield Check(
         name="recreated",
         value=recreated or "nothing",
-        source="containers labelled debugrun.recreated",
+        source="the same, and the journal",
         state="note" if recreated else "ok",
     )
     yield Check(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from debugrun.core.ask.attempt import Attempt
+from debugrun.core.ask.number import is_number
 from debugrun.core.decide import judge as judging
 from debugrun.core.decide.plan import grant_of
 from debugrun.core.grants import Gate, Grant, Layer, Option, Placement, Verdict
@@ -100,7 +101,7 @@ def identity(attempt: Attempt, facts: Facts) -> str:
     user, _, group = ("0" if part == "root" else part for part in typed.partition(":"))
     if user == str(process.uids[1]) and not group and attempt.placement is Placement.HERE:
         return theirs
-    if not user.isdigit() or not (group or "0").isdigit():
+    if not is_number(user) or not is_number(group or "0"):
         message = f"user {typed!r}: only the image's /etc/passwd knows its number"
         raise UsageError("unknown-user", message, "give --user UID:GID")
     return f"{user}:{group or 0}"
@@ -112,7 +113,7 @@ def _could_be(configured: str, numeric: str) -> bool:
     if not wanted[0]:
         return numeric == "0:0"
     pairs = zip(wanted, numeric.split(":"), strict=False)
-    return all(not part.isdigit() or part == number for part, number in pairs)
+    return all(not is_number(part) or part == number for part, number in pairs)
 
 
 def capabilities(attempt: Attempt, engine: EngineFacts) -> tuple[str, ...]:

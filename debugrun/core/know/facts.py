@@ -13,6 +13,8 @@ import types
 import typing
 from dataclasses import dataclass
 
+from debugrun.core.know.printable import cleaned
+
 SCHEMA = 1
 
 
@@ -130,7 +132,7 @@ class ImageFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """Everything a decision needs."""
+    """Everything a decision needs. Texts are made printable: names were compared, and paths opened, before this."""
 
     engine: EngineFacts
     host: HostFacts
@@ -138,6 +140,10 @@ class Facts:
     process: ProcessFacts
     images: ImageFacts = ImageFacts()
     schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        for name in ("engine", "host", "container", "process", "images"):
+            object.__setattr__(self, name, cleaned(getattr(self, name)))
 
     @property
     def in_user_namespace(self) -> bool:

@@ -29,6 +29,11 @@ STOP_SIGNALS = ("HUP", "INT", "QUIT", "TERM")
 NUDGE = "CONT"  # to the target, which ignores it: for a tool that reads only when the target does something
 CALL = re.compile(r"[a-z_][a-z0-9_]*(\((0x[0-9a-f]+|[0-9]+)\))?")
 NAME = re.compile(r"[a-z][a-z0-9_.-]*")
+BINARY = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
+# deb-policy(7) 5.6.1, without a last "-", by which apt-get would remove the package; no version, no suite, no option.
+DEBIAN = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.]")
+# PEP 508 and PEP 440, pinned: what a registry gives for a name may change, and is run on the user's machines.
+PYPI = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[0-9][0-9A-Za-z.+!-]*( sha256:[0-9a-f]{64})+")
 CAPABILITY = re.compile(r"[A-Z][A-Z_]*")
 
 
@@ -201,6 +206,9 @@ def parse(text: str, origin: str) -> Tool:
         unsaid=reader.texts("unsaid"),
         launches=tuple(_launches(launches, origin)),
     )
+    packages.matching("debian", tool.debian, DEBIAN, "the name of a Debian package")
+    packages.matching("pypi", tool.pypi, PYPI, "pinned, as in NAME==VERSION sha256:DIGEST, a digest for each wheel")
+    reader.matching("binary", (tool.binary,), BINARY, "the plain name of a program")
     packages.finish()
     reader.finish()
     if tool.stop_signal != NUDGE and not set(tool.stop_signal.split(" ")) <= set(STOP_SIGNALS):

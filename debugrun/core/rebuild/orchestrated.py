@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from debugrun.core.grants import Option
+from debugrun.core.know import kinds
 from debugrun.core.know.inspection import orchestrator
 from debugrun.core.know.json_access import Json, items, mapping, text
 
@@ -102,7 +103,7 @@ def _our_own(container: Json, name: str, own: str) -> Refusal | None:
             message=f"{name} is the container that debugrun runs in: it would end itself half way",
             hint="run debugrun outside of it, or in another container",
         )
-    if "debugrun.session" in labels:
+    if kinds.is_helper(name, labels):
         return Refusal(
             code="own-sidecar", message=f"{name} is a sidecar of debugrun's own", hint="debugrun gc removes them"
         )

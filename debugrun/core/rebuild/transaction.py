@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
-LABEL = "debugrun.recreated"  # on a stand-in: the Record
-LABEL_LAYER = "debugrun.layer"  # on an image that holds an original's writable layer: the original's id
-LABEL_KEPT = "debugrun.kept"  # on an image that holds what a stand-in wrote to its own layer: the stand-in's id
 NEVER = "no"  # the restart policy of what must not come back on its own
 
 _SCHEMA = 1
+_ID, _NAME = r"[0-9a-f]{64}", r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"  # a container's, as engines have them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -201,6 +200,8 @@ def load(text: str) -> Record:
     restart = told.get("restart")
     if not isinstance(restart, Mapping):
         raise ValueError(text)  # noqa: TRY004 - a text of another shape, whatever the type
+    if re.fullmatch(_ID, str(told.get("original"))) is None or re.fullmatch(_NAME, str(told.get("name"))) is None:
+        raise ValueError(text)
     try:
         return Record(
             original=str(told["original"]),

@@ -15,6 +15,7 @@ from debugrun import __version__
 from debugrun.core.grants import Grant, Option, Placement, Verdict
 from debugrun.core.know import facts as shapes
 from debugrun.core.know.facts import Facts, FactsError, HostFacts
+from debugrun.core.say.anonymous import anonymous, label
 
 SCHEMA = 1
 _OPTION = (
@@ -60,27 +61,6 @@ class Record:
         """The facts that a trial was judged by."""
         facts = self.facts[trial.target]
         return facts if trial.host is None else replace(facts, host=trial.host)
-
-
-def anonymous(facts: Facts, kind: str) -> Facts:
-    """The facts without what tells whose they are: ids, names, paths, images, host PIDs, an operator's own profiles."""
-    container = replace(
-        facts.container,
-        id="c" * 64,
-        name=kind,
-        image=kind,
-        image_id="sha256:" + "d" * 64,
-        pid=0,
-        seccomp_profile=None,
-        memory_used=None,
-        tools=(),
-        orchestrator=None,
-    )
-    own_filter = facts.engine.seccomp not in {None, "default", "unconfined"}
-    engine = replace(facts.engine, runtimes=(), seccomp="/own.json" if own_filter else facts.engine.seccomp)
-    images = replace(facts.images, toolbox=_IMAGE if facts.images.toolbox else None)
-    process = replace(facts.process, host_pid=None, exe=None, tracer_comm=None)
-    return replace(facts, engine=engine, container=container, process=process, images=images)
 
 
 def dump(record: Record) -> str:
@@ -130,6 +110,8 @@ def _option_json(option: Option) -> dict[str, object]:
         value = getattr(option, name)
         if name == "image":
             value = _IMAGE if value else None
+        if name == "apparmor":
+            value = label(value)
         if name == "user" or value != getattr(plain, name):
             written[name] = list(value) if isinstance(value, tuple) else value
     return written

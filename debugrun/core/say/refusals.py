@@ -168,7 +168,7 @@ UNREACHABLE = (
         kind="PermissionError",
         code="engine-permission",
         why="permission denied on its socket",
-        hint="sudo debugrun ..., or `sudo usermod -aG docker $USER` and log in again",
+        hint="sudo debugrun ...; the group docker would open it too, and makes whoever is in it root of that machine",
     ),
     _Cause(
         kind="FileNotFoundError",

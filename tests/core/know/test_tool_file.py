@@ -58,6 +58,15 @@ def test_every_gate_has_a_rule() -> None:
         ('binary = "peek"', 'binary = "peek"\nstop_signal = "INT KILL"', "stop_signal: 'INT KILL' is neither"),
         ('binary = "peek"', 'binary = "peek"\nstop_signal = "INT CONT"', "stop_signal: 'INT CONT' is neither"),
         ("schema = 1", "schema = = 1", "not TOML"),
+        ('binary = "peek"', 'binary = "../peek"', "binary: '../peek' is not the plain name of a program"),
+        *(
+            ('binary = "peek"', f'binary = "peek"\npackages = {{ debian = ["{name}"] }}', "is not the name of a Debian")
+            for name in ("-oAcquire::http::Proxy-Auto-Detect=/x", "gdb=1", "gdb/sid", "gdb-", "a b", "$(id)", "a;b")
+        ),
+        *(
+            ('binary = "peek"', f'binary = "peek"\npackages = {{ pypi = ["{name}"] }}', "is not pinned")
+            for name in ("py-spy", "py-spy==1", "-r/x", "--index-url=http://x", f"py-spy sha256:{'0' * 64}")
+        ),
     ],
 )
 def test_a_wrong_file_is_named_with_its_key(old: str, new: str, says: str) -> None:

@@ -70,7 +70,7 @@ def test_a_task_of_mesos_is_known_by_its_environment() -> None:
 @pytest.mark.parametrize(
     ("given", "code"),
     [
-        (container({"debugrun.session": "x"}), "own-sidecar"),
+        (container({"debugrun.kind": "sidecar"}, Name="/debugrun-gdb-0123456789"), "own-sidecar"),
         (container({"io.x-k8s.kind.cluster": "kind"}), "engine-system"),
         (container({"com.docker.desktop.extension": "true", "com.docker.compose.project": "x"}), "engine-system"),
         (container(Name="/buildx_buildkit_default0"), "engine-system"),

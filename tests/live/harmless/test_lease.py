@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
@@ -23,6 +24,8 @@ import pexpect
 import pytest
 
 from debugrun.attach.leftovers import collect, leftovers
+from debugrun.core.know import kinds
+from debugrun.engine import ownership
 from tests.live.victims import Victim, client_of, released, victims
 
 pytestmark = pytest.mark.live
@@ -143,8 +146,10 @@ def test_gc_ends_what_is_in_use_only_when_told(victim: Victim) -> None:
 
 
 def test_gc_removes_what_never_started(engine: docker.APIClient, victim: Victim) -> None:
-    labels = {"debugrun.session": "s", "debugrun.target": victim.id}
-    made = engine.create_container(victim.image, labels=labels)["Id"]
+    name = f"debugrun-gdb-{uuid.uuid4().hex[:10]}"
+    labels = ownership.marked(kinds.SIDECAR, name, {kinds.LABEL_TARGET: victim.id})
+    host = engine.create_host_config(auto_remove=True, read_only=True, pid_mode=f"container:{victim.id}")
+    made = engine.create_container(victim.image, name=name, labels=labels, host_config=host)["Id"]
     with client_of() as connection:
         (found,) = [each for each in leftovers(connection) if each.id == made]
         assert not found.abandoned

@@ -18,7 +18,9 @@ import pexpect
 import pytest
 
 from debugrun.attach import leftovers
+from debugrun.core.know import kinds
 from debugrun.core.say.launch_report import Decided
+from debugrun.engine import ownership
 from debugrun.engine.engine import connect
 from debugrun.launch import create, start
 from debugrun.launch.options import RunOptions
@@ -424,10 +426,10 @@ def test_the_volume_is_copied_once_also_when_many_want_it(
     said = [each.communicate(timeout=120)[1] for each in many]
     assert [each.returncode for each in many] == [7, 7, 7], said
     image = toolbox_id(engine)
-    listed = engine.volumes(filters={"label": volume.LABEL})["Volumes"]
+    listed = engine.volumes(filters={"label": kinds.LABEL_VOLUME})["Volumes"]
     assert [each["Name"] for each in listed] == [volume.name_of(image)]
     assert listed[0]["Name"] in debugrun("gc", status=0).stdout
-    assert not engine.volumes(filters={"label": volume.LABEL})["Volumes"]
+    assert not engine.volumes(filters={"label": kinds.LABEL_VOLUME})["Volumes"]
 
 
 @pytest.mark.slow
@@ -436,5 +438,6 @@ def test_a_volume_that_was_left_half_copied_is_made_anew(
 ) -> None:
     debugrun("gc", status=0)
     image = toolbox_id(engine)
-    engine.create_volume(volume.name_of(image), labels={volume.LABEL: image})
+    name = volume.name_of(image)
+    engine.create_volume(name, labels=ownership.marked(kinds.VOLUME, name, {kinds.LABEL_VOLUME: image}))
     run("strace", "debugrun-test/static", does=("exit", "7"), status=7)

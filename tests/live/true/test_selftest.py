@@ -26,4 +26,4 @@ def test_the_report(engine: docker.APIClient, debugrun: Callable[..., Completed]
     assert {trial.works for trial in made.trials} == {True, False}
     assert list(golden.disagreements(made)) == []
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert engine.containers(all=True, filters={"label": "debugrun.selftest"}) == []
+    assert engine.containers(all=True, filters={"label": "debugrun.kind=selftest"}) == []
