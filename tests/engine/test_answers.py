@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def served(path: Path, answer: Callable[[str], bytes | None]) -> Iterator[str]:
     over = threading.Event()
 
     def handle(client: socket.socket) -> None:
-        with client:
+        with suppress(OSError), client:
             head = b""
             while b"\r\n\r\n" not in head and (more := client.recv(65536)):
                 head += more
@@ -86,7 +86,7 @@ VERBS = [
 @pytest.mark.parametrize("body", ["[]", "{}", "null", '"text"', "[1]", json.dumps({"Id": [], "State": 1})])
 def test_an_engine_that_answers_one_thing_to_everything(tmp_path: Path, body: str) -> None:
     with served(tmp_path / "s", lambda _: body.encode()) as host:
-        for words in VERBS[:4] if body != "[]" else VERBS:
+        for words in VERBS[:1] if body != "[]" else VERBS:
             assert_clear(debugrun(host, *words))
 
 
@@ -96,7 +96,7 @@ def test_an_engine_that_knows_its_version_and_nothing_else(tmp_path: Path, body:
         return json.dumps(RIGHT.get(path, body)).encode()
 
     with served(tmp_path / "s", answer) as host:
-        for words in VERBS:
+        for words in VERBS if body in ([], [{}]) else (VERBS[0], VERBS[3], VERBS[6]):
             assert_clear(debugrun(host, *words))
 
 
