@@ -12,9 +12,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from debugrun.attach.apply import LABEL_CREATED, LABEL_SESSION, LABEL_TOOL
+from debugrun.core.know import kinds
+from debugrun.core.know.kinds import LABEL_SESSION, LABEL_TOOL
 from debugrun.core.minimize.line import Line, plain_words
 from debugrun.core.minimize.search import Outcome
+from debugrun.engine import ownership
 from debugrun.errors import EngineError
 
 TOOL = "minimize"
@@ -33,7 +35,7 @@ class Check:
 def run(line: Line, grant: Sequence[str], check: Check, *, session: str) -> Outcome:
     """Whether the line passes with these options of docker's. Raises EngineError: there is no such client."""
     name = f"debugrun-{TOOL}-{os.urandom(5).hex()}"
-    labels = {LABEL_SESSION: session, LABEL_TOOL: TOOL, LABEL_CREATED: str(int(time.time()))}
+    labels = ownership.marked(kinds.TRIAL, name, {LABEL_SESSION: session, LABEL_TOOL: TOOL})
     ours = [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
     detached = ["--detach"] if check.words else []
     words = [line.client, "run", *detached, "--name", name, *ours, *plain_words(line), *grant, *line.rest]

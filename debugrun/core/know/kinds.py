@@ -96,6 +96,9 @@ COPIER = Kind(  # fills a volume
     name="copier", thing=Thing.CONTAINER, named=r"debugrun-toolbox-[0-9a-f]{12}-copy", end=End.FORCE,
     facts=(LABEL_VOLUME,), host={"AutoRemove": "False"},
 )  # fmt: skip
+TRIAL = Kind(  # somebody's `docker run` line with another grant: `debugrun minimize`
+    name="trial", thing=Thing.CONTAINER, named=r"debugrun-minimize-[0-9a-f]{10}", end=End.FORCE, facts=(LABEL_TOOL,)
+)
 STAND_IN = Kind(
     name="stand-in", thing=Thing.CONTAINER, named=_NAME, end=End.RESTORE, facts=(LABEL_RECORD,), renamed=True
 )
@@ -109,7 +112,7 @@ INHERITED = "its labels are those of its image"
 
 KINDS: Mapping[str, Kind] = {
     each.name: each
-    for each in (SIDECAR, SCOUT, LOOK, PROGRAM, LASTING, SELFTEST, COPIER, STAND_IN, LAYER, KEPT, VOLUME)
+    for each in (SIDECAR, SCOUT, LOOK, PROGRAM, LASTING, SELFTEST, COPIER, TRIAL, STAND_IN, LAYER, KEPT, VOLUME)
 }
 
 

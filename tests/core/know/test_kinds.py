@@ -20,6 +20,7 @@ NAMES = {
     "lasting": "web",
     "selftest": "debugrun-selftest-01234567",
     "copier": "debugrun-toolbox-0123456789ab-copy",
+    "trial": "debugrun-minimize-0123456789",
     "stand-in": "web.debugrun-recreating",
     "layer": "",
     "kept": "debugrun-kept:web-0123456789ab",
