@@ -19,6 +19,7 @@ from debugrun.core.decide.plan import plan
 from debugrun.core.grants import Ceiling, Option, Placement
 from debugrun.core.know import json_access
 from debugrun.core.know.json_access import Json
+from debugrun.core.know.kinds import LABEL_RECORD
 from debugrun.core.rebuild import comparison, orchestrated, transaction
 from debugrun.core.rebuild.blueprint import Blueprint, blueprint, with_grant
 from debugrun.core.rebuild.dependents import Dependent, dependents
@@ -166,7 +167,7 @@ def _refuse_again(connection: Engine, before: Json) -> None:
     """Raise TargetError for a stand-in whose original is still there: there is one way back at a time."""
     labels = json_access.mapping(json_access.mapping(before, "Config"), "Labels")
     try:
-        record = transaction.load(json_access.text(labels, transaction.LABEL))
+        record = transaction.load(json_access.text(labels, LABEL_RECORD))
     except ValueError:
         return
     if restore.scene(connection, record).original is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,11 +18,13 @@ from debugrun.core.ask.request import Request
 from debugrun.core.decide import launch
 from debugrun.core.decide.widen_profile import profile_json
 from debugrun.core.grants import Ceiling, Placement
-from debugrun.core.know import json_access
+from debugrun.core.know import json_access, kinds
 from debugrun.core.know.json_access import Json
+from debugrun.core.know.kinds import LABEL_TOOL
 from debugrun.core.rebuild.blueprint import Blueprint, blueprint, with_grant, with_labels
 from debugrun.core.say import launch_report, report
 from debugrun.engine import engine as engines
+from debugrun.engine import ownership
 from debugrun.engine.engine import Engine
 from debugrun.errors import DebugrunError, RefusedError
 from debugrun.recreate import recreate, restart_under
@@ -78,8 +79,8 @@ def run(wish: Wish, folder: Path) -> int:
         for lost in _shared(before, wish.like):
             print(f"debugrun: note: {lost}", file=sys.stderr)
         with contextlib.ExitStack() as undo:
-            undo.callback(_discard, connection, name)
-            _create(connection, recreate.in_foreground(drawn, start, terminal=restart_under.terminal()), name, wish)
+            made = recreate.in_foreground(drawn, start, terminal=restart_under.terminal())
+            undo.callback(_discard, connection, _create(connection, made, name, wish))
             status = foreground.run(
                 connection,
                 name,
@@ -130,20 +131,20 @@ def _shared(before: Json, name: str) -> list[str]:
     return found
 
 
-def _create(connection: Engine, drawn: Blueprint, name: str, wish: Wish) -> None:
-    labels = {apply.LABEL_TOOL: wish.tool, apply.LABEL_CREATED: str(int(time.time()))}
-    if wish.remove:
-        labels[apply.LABEL_SESSION] = os.urandom(6).hex()
+def _create(connection: Engine, drawn: Blueprint, name: str, wish: Wish) -> str:
+    labels = ownership.marked(kinds.PROGRAM if wish.remove else kinds.LASTING, name, {LABEL_TOOL: wish.tool})
     labelled = with_labels(drawn, labels)
     host = {**json_access.mapping(labelled.body, "HostConfig"), "AutoRemove": wish.remove}
     body = {**labelled.body, "HostConfig": host}
-    with connection.asking("create a container like", wish.like):
-        create = connection.client.create_container_from_config
-        create(body, name, drawn.platform or None)  # type: ignore[no-untyped-call]
-    for network, endpoint in drawn.networks:
-        recreate.connect(connection, network, name, endpoint)
+    with ownership.creating(connection, name, labels):
+        with connection.asking("create a container like", wish.like):
+            create = connection.client.create_container_from_config
+            made = connection.created(create(body, name, drawn.platform or None))  # type: ignore[no-untyped-call]
+        for network, endpoint in drawn.networks:
+            recreate.connect(connection, network, made, endpoint)
+    return made
 
 
-def _discard(connection: Engine, name: str) -> None:
+def _discard(connection: Engine, container: str) -> None:
     with contextlib.suppress(DebugrunError):
-        connection.remove(name, force=True)
+        connection.remove(container, force=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from debugrun.core.know import json_access
 from debugrun.core.know.json_access import Json
-from debugrun.core.rebuild.transaction import LABEL
+from debugrun.core.know.kinds import LABEL_RECORD as LABEL
 from debugrun.errors import TargetError
 
 _PARKED, _LOCK = ".debugrun-original", ".debugrun-recreating"  # core.rebuild.transaction.Record

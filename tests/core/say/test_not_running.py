@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from debugrun.core.rebuild.transaction import LABEL
+from debugrun.core.know.kinds import LABEL_RECORD as LABEL
 from debugrun.core.say.not_running import refusal
 
 LIKE = "debugrun run --like web gdb"

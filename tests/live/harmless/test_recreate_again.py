@@ -13,7 +13,9 @@ from pathlib import Path
 import docker
 import pytest
 
+from debugrun.core.know import kinds
 from debugrun.core.rebuild import transaction
+from debugrun.engine import ownership
 from tests.core.rebuild.test_transaction import RECORD
 
 pytestmark = pytest.mark.live
@@ -55,6 +57,11 @@ def web(engine: docker.APIClient, toolbox: str, targets: object) -> Iterator[str
         yield name
 
 
+def stand_in(record: str) -> dict[str, str]:
+    """The labels of a stand-in of ours."""
+    return ownership.marked(kinds.STAND_IN, facts={kinds.LABEL_RECORD: record})
+
+
 def test_a_stale_record_hides_no_live_one_and_is_forgotten(
     engine: docker.APIClient, debugrun: Run, web: str, journal: Path
 ) -> None:
@@ -81,9 +88,7 @@ def test_the_live_one_is_meant_where_the_original_of_another_is_gone(
     old = transaction.Record(
         original="0" * 64, name=web, running=True, restart=RECORD.restart, tool="gdb", grant="x", since=1.0, session="s"
     )
-    kept = engine.create_container(FULL, WORKER, name=f"{web}-kept", labels={transaction.LABEL: transaction.dump(old)})[
-        "Id"
-    ]
+    kept = engine.create_container(FULL, WORKER, name=f"{web}-kept", labels=stand_in(transaction.dump(old)))["Id"]
     original = engine.inspect_container(web)["Id"]
     debugrun("gdb", web, *BATCH, status=0)
     done = debugrun("restore", web, status=0)
@@ -156,7 +161,7 @@ def test_a_half_made_stand_in_is_not_to_be_started(engine: docker.APIClient, deb
         original=engine.inspect_container(web)["Id"], name=web, running=True, restart=RECORD.restart,
         tool="gdb", grant="x", since=time.time(), session="s",
     )  # fmt: skip
-    engine.create_container(FULL, WORKER, name=record.lock, labels={transaction.LABEL: transaction.dump(record)})
+    engine.create_container(FULL, WORKER, name=record.lock, labels=stand_in(transaction.dump(record)))
     engine.rename(web, record.parked)
     for name in (record.lock, web):
         done = debugrun("gdb", name, "--", "-batch", status=125)
