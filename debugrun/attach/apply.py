@@ -12,6 +12,7 @@ import functools
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import FrameType
@@ -22,11 +23,11 @@ from debugrun.attach.hold_signals import undisturbed
 from debugrun.attach.lease import Lease
 from debugrun.attach.place import Place
 from debugrun.core.grants import Grant, Option, Placement
+from debugrun.core.know import kinds
 from debugrun.core.know.facts import ContainerFacts
 from debugrun.core.know.inspection import removes_running
-from debugrun.core.know.typed import ROOT_ENVIRONMENT
-from debugrun.core.know import kinds
 from debugrun.core.know.kinds import LABEL_SESSION, LABEL_TARGET, LABEL_TOOL
+from debugrun.core.know.typed import ROOT_ENVIRONMENT
 from debugrun.engine import ownership
 from debugrun.engine.engine import Engine, Sidecar
 from debugrun.errors import DebugrunError, EngineError

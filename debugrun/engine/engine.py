@@ -113,8 +113,7 @@ class Engine:
                 self._version = answer
             return self._version
 
-    def _settle_on(self, found: str) -> None:
-        """docker-py would ask a second time to negotiate."""
+    def _settle_on(self, found: str) -> None:  # docker-py would ask a second time to negotiate
         if _number(found) < _number(FLOOR):
             raise EngineError(
                 "engine-too-old",
@@ -299,8 +298,7 @@ class Engine:
 
     def created(self, answer: Json) -> str:
         """The id in the answer to a creation: from now on ours to remove."""
-        made = str(answers.decoded(answer, {"Id": answers.ID})["Id"])
-        self.ours.add(made)
+        self.ours.add(made := str(answers.decoded(answer, {"Id": answers.ID})["Id"]))
         return made
 
     def remove(self, container: str, *, force: bool = False) -> None:
@@ -317,9 +315,7 @@ class Engine:
     def allow(self, ref: str) -> None:
         """Raise EngineError `not-ours` for what we neither created nor proved."""
         if ref not in self.ours:
-            raise EngineError(
-                "not-ours", f"{ref} was not made by debugrun as far as can be proven", "docker inspect it"
-            )
+            raise EngineError("not-ours", f"{ref}: that debugrun made it can't be proven", "docker inspect it")
 
 
 def in_json(argv: Sequence[str]) -> list[str]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from debugrun.core.know.typed import CAPABILITY_COPIES, ROOT_COPIES
 from debugrun.core.know import kinds
 from debugrun.core.know.kinds import LABEL_VOLUME
+from debugrun.core.know.typed import CAPABILITY_COPIES, ROOT_COPIES
 from debugrun.engine import ownership
 from debugrun.engine.engine import Engine
 from debugrun.errors import EngineError

@@ -30,7 +30,7 @@ COMMON = (LABEL_KIND, LABEL_SESSION, LABEL_CREATED, LABEL_MAKER)
 
 _ID = r"[0-9a-f]{64}"
 _NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"  # moby daemon/names/names.go
-_HIDDEN_IN = {"AutoRemove": "True", "ReadonlyRootfs": "True", "PidMode": f"container:{_ID}"}
+_HIDDEN_IN = {"AutoRemove": "True|False", "ReadonlyRootfs": "True", "PidMode": f"(container:{_ID})?"}
 
 
 class Thing(enum.Enum):

@@ -14,8 +14,8 @@ from debugrun.core.manifest.options import capability, socket
 Json = Mapping[str, object]
 # What sessions of ours leave their grants on, by the label: attach/apply and core/rebuild/transaction set them.
 LEFT_OVER = {
-    "debugrun.session": "a debug session's own container: `debugrun gc` ends what nobody uses",
     "debugrun.recreated": "recreated with more than it had: `debugrun restore NAME` puts the original back",
+    "debugrun.session": "a debug session's own container: `debugrun gc` ends what nobody uses",
 }
 
 

@@ -33,7 +33,10 @@ def found(kind: Kind, secret: bytes = SECRET) -> Found:
     name = NAMES.get(kind.name, f"debugrun-{kind.name}-0123456789")
     labels = {**dict.fromkeys((*COMMON, *kind.facts), "1"), "debugrun.kind": kind.name}
     labels[LABEL_PROOF] = proof(kind, name, labels, secret)
-    host = {key: pattern.replace("[0-9a-f]{64}", ID) for key, pattern in kind.host.items()}
+    host = {
+        key: {"PidMode": f"container:{ID}", "ReadonlyRootfs": "True"}.get(key) or kind.host[key].split("|")[0]
+        for key in kind.host
+    }
     return Found(id=ID, names=(name,) if name else (), labels=labels, host=host)
 
 
