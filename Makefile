@@ -11,7 +11,7 @@ STAMP := $(VENV)/.complete
 # The engine in reach, else a private one; its address goes to what follows.
 ENGINE = host=$$($(PY) -m tests.host.engine up) && if [ -n "$$host" ]; then export DOCKER_HOST="$$host"; fi
 
-.PHONY: help venv engine engine-down toolbox targets lint vet test test-slow test-engines trials test-host test-host-full demo bench clean
+.PHONY: help venv engine engine-down toolbox targets lint vet test test-slow test-engines trials test-kubernetes test-host test-host-full demo bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -47,16 +47,19 @@ vet: venv ## Check the tool data files
 	@$(PY) -m debugrun tools --vet
 
 test: lint vet targets ## Everything but what is slow: lint, types, data, tests on real containers (ARGS for pytest)
-	@$(ENGINE) && $(PY) -m pytest -m "not slow" $(ARGS)
+	@$(ENGINE) && $(PY) -m pytest -m "not slow and not kubernetes" $(ARGS)
 
 test-slow: targets ## The tests that `make test` leaves out: minutes, not seconds
-	@$(ENGINE) && $(PY) -m pytest -m slow $(ARGS)
+	@$(ENGINE) && $(PY) -m pytest -m "slow and not kubernetes" $(ARGS)
 
 test-engines: toolbox targets ## The live tests on other engines, one after the other (ENGINES="docker-26.1 ..."; without: all ten)
 	@$(ENGINE) && $(PY) -m tests.host.matrix $(ENGINES) $(if $(ARGS),-- $(ARGS))
 
 trials: toolbox targets ## End tools at random moments, and count the harm (SECONDS=600 SEED=N; ARGS="--direct" for more of them)
 	@$(ENGINE) && $(PY) -m tests.live.harm --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+test-kubernetes: toolbox targets ## Pods of a real kubelet and API server, built from Go modules once (seven minutes)
+	@$(ENGINE) && $(PY) -m pytest -m kubernetes $(ARGS)
 
 test-host: toolbox targets ## The verdicts that matter most on a stock Debian kernel (Yama, AppArmor), in a virtual machine
 	@$(ENGINE) && $(PY) -m tests.host.vm $(ARGS)

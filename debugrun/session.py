@@ -5,16 +5,29 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from debugrun.attach import apply, attach, output
-from debugrun.attach.invocation import Result, attached_to, can_start_with, invocations, is_our_toolbox
+from debugrun.attach.invocation import (
+    Invocation,
+    Result,
+    attached_to,
+    can_start_with,
+    invocations,
+    is_our_toolbox,
+)
+from debugrun.attach.place import Place
+from debugrun.core.ask.pod_reference import is_pod_reference
 from debugrun.core.ask.request import Request
 from debugrun.core.decide import neighbour
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.decide.widen_profile import profile_json
 from debugrun.core.grants import Layer, Option, Placement
+from debugrun.core.know.facts import Facts
+from debugrun.core.know.tool_file import Tool
 from debugrun.core.know.tool_output import misled
 from debugrun.core.say import report
 from debugrun.core.say.command import useless_copies
@@ -29,16 +42,76 @@ Make = Callable[[], output.Sink]
 
 def run(request: Request, folder: Path) -> int:
     """Put the tool on the process. Returns the tool's exit status; raises DebugrunError."""
+    with reach(request) as backend:
+        return debug(backend, request, folder)
+
+
+@contextmanager
+def reach(request: Request) -> Iterator[Backend]:
+    """The kind of engine that holds the target: a cluster for KIND/NAME, else the engine. Raises DebugrunError."""
+    if is_pod_reference(request.container):
+        from debugrun.kubernetes import backend  # noqa: PLC0415 - not on the way to a container
+
+        with backend.connect(request) as pods:
+            yield pods
+        return
     with engine.connect() as connection:
-        return debug(connection, request, folder)
+        yield Containers(connection)
 
 
-def debug(connection: engine.Engine, request: Request, folder: Path) -> int:
+class Backend(Protocol):
+    """A kind of engine: what it tells of a target, what it alone can say to a plan, and a place for tools there."""
+
+    def look(self, request: Request, tool: Tool | None) -> Facts:
+        """Observe the process that is meant."""
+
+    def decide(self, decision: Plan, *, everything: bool = False) -> Plan:
+        """The plan, with what only the engine itself can say to the option that is taken, or to `everything`."""
+
+    def place(self, decision: Plan, option: Option, steps: Sequence[Invocation]) -> AbstractContextManager[Place]:
+        """Where the steps run, one after the other; nothing of it stays behind."""
+
+
+class Containers:
+    """The containers of a Docker engine, or of one that speaks its API."""
+
+    def __init__(self, connection: engine.Engine) -> None:
+        self._connection = connection
+
+    def look(self, request: Request, tool: Tool | None) -> Facts:
+        """Observe the process that is meant."""
+        return look(self._connection, request, tool)
+
+    def decide(self, decision: Plan, *, everything: bool = False) -> Plan:  # noqa: ARG002 - as Backend has it
+        """The plan as it is: all rules of such an engine are known."""
+        return decision
+
+    def place(self, decision: Plan, option: Option, steps: Sequence[Invocation]) -> AbstractContextManager[Place]:
+        """A sidecar, or the container itself."""
+        tool = decision.tool
+        return apply.place(
+            self._connection,
+            option,
+            decision.facts.container,
+            session=os.urandom(6).hex(),
+            tool=tool.name,
+            breakpoints=tool.breakpoints,
+            stop_signal=tool.stop_signal,
+            process=attached_to(decision),
+            mender=is_our_toolbox(option, decision.facts),
+            profile_json=profile_json(option, decision.facts),
+            only=steps[0].argv if can_start_with(steps, option, decision.facts) else (),
+            toolbox=neighbour.of_toolbox(option, decision.facts),
+            hidden=useless_copies(tool, option, decision.facts),
+        )
+
+
+def debug(backend: Backend, request: Request, folder: Path) -> int:
     """Put the tool on the process of a container that is there. Raises DebugrunError."""
     tool, mode = find_tool(request, folder)
     request = output.settled(request, mode)
-    facts = look(connection, request, tool)
-    decision = plan(tool, mode, facts, request.ceiling)
+    facts = backend.look(request, tool)
+    decision = backend.decide(plan(tool, mode, facts, request.ceiling))
     if decision.harm and not request.may_kill and decision.option is not None:
         raise RefusedError("may-kill", *report.danger(decision))
     if (option := decision.option) is None:
@@ -47,15 +120,15 @@ def debug(connection: engine.Engine, request: Request, folder: Path) -> int:
     if wrong is not None:
         raise UsageError("misleading", f"{tool.name} {wrong.options[0]}: {wrong.says}", wrong.instead)
     with output.opened(request, mode) as file:
-        return _climb(connection, request, decision, file)
+        return _climb(backend, request, decision, file)
 
 
-def _climb(connection: engine.Engine, request: Request, decision: Plan, file: Make | None) -> int:
+def _climb(backend: Backend, request: Request, decision: Plan, file: Make | None) -> int:
     """One option after the other until one works. Raises RefusedError when none is left."""
     while (option := decision.option) is not None:
         print(report.announce(decision), file=sys.stderr)
         began = time.monotonic()
-        result = attempt(connection, request, decision, option, file)
+        result = attempt(backend, request, decision, option, file)
         if result.refuted is None or result.output_seen:
             return settled(result)
         print(f"debugrun: refused: {result.refuted.text}", file=sys.stderr)
@@ -65,7 +138,7 @@ def _climb(connection: engine.Engine, request: Request, decision: Plan, file: Ma
                 end="",
                 file=sys.stderr,
             )
-        decision = decision.refute(result.refuted.layer, result.refuted.text)
+        decision = backend.decide(decision.refute(result.refuted.layer, result.refuted.text))
     raise RefusedError("refused", *report.refusal(decision))
 
 
@@ -81,27 +154,10 @@ def settled(result: Result) -> int:
     return EXIT_REFUSED
 
 
-def attempt(
-    connection: engine.Engine, request: Request, decision: Plan, option: Option, file: Make | None = None
-) -> Result:
+def attempt(backend: Backend, request: Request, decision: Plan, option: Option, file: Make | None = None) -> Result:
     """One option, for real: the tool's own output is the probe. `file` makes what takes in the tool's file."""
-    tool = decision.tool
     steps = invocations(request, decision, option, file)
-    with apply.place(
-        connection,
-        option,
-        decision.facts.container,
-        session=os.urandom(6).hex(),
-        tool=tool.name,
-        breakpoints=tool.breakpoints,
-        stop_signal=tool.stop_signal,
-        process=attached_to(decision),
-        mender=is_our_toolbox(option, decision.facts),
-        profile_json=profile_json(option, decision.facts),
-        only=steps[0].argv if can_start_with(steps, option, decision.facts) else (),
-        toolbox=neighbour.of_toolbox(option, decision.facts),
-        hidden=useless_copies(tool, option, decision.facts),
-    ) as place:
+    with backend.place(decision, option, steps) as place:
         result = attach.run(place, steps[0])
         for step in steps[1:]:
             if result.refuted is not None or result.left:

@@ -29,12 +29,13 @@ class Main(Running):
 
     def __init__(self, engine: Engine, container: str, *, tty: bool) -> None:
         super().__init__(engine, "", engine.attach(container), tty=tty)
+        self._owner = engine
         self._container = container
 
     def resize(self, rows: int, columns: int) -> None:
         """Tell the TTY its size; a container that has just ended is no error."""
-        with contextlib.suppress(DebugrunError), self._engine.asking("resize a terminal"):
-            self._engine.client.resize(self._container, height=rows, width=columns)
+        with contextlib.suppress(DebugrunError), self._owner.asking("resize a terminal"):
+            self._owner.client.resize(self._container, height=rows, width=columns)
 
 
 class Ending:

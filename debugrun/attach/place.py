@@ -11,10 +11,11 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from debugrun.attach.lease import Lease
 from debugrun.core.know.facts import ContainerFacts
-from debugrun.engine.engine import Engine
+from debugrun.core.know.json_access import Json
 from debugrun.engine.stream import Frames, LostError, Stream
 from debugrun.errors import DebugrunError, EngineError
 
@@ -66,10 +67,45 @@ GENTLE = 10.0  # seconds that we wait for a tool to end; the lease goes on waiti
 INTERRUPT, END_OF_INPUT = b"\x03", b"\x04"  # as a terminal sends them
 
 
+class Runner(Protocol):
+    """Who runs commands in containers: an engine, or the API server of a cluster. See `engine.Engine` for each call."""
+
+    @property
+    def endpoint(self) -> object:
+        """What is talked to, for messages."""
+
+    def exec_create(  # noqa: PLR0913 - the API's own
+        self,
+        container: str,
+        argv: Sequence[str],
+        *,
+        user: str,
+        tty: bool = False,
+        privileged: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> str:
+        """A command that may be started; its id."""
+
+    def exec_start(self, exec_id: str, *, tty: bool = False) -> Stream:
+        """Start it: its standard input and output."""
+
+    def exec_inspect(self, exec_id: str) -> Json:
+        """`Running`, and `ExitCode` once it has ended."""
+
+    def resize(self, exec_id: str, *, rows: int, columns: int) -> None:
+        """The size of its TTY."""
+
+    def inspect_container(self, ref: str) -> Json:
+        """`State.Running` of a container."""
+
+    def remove(self, container: str, *, force: bool = False) -> None:
+        """Remove a container, where that can be."""
+
+
 class Running:
     """A tool that was started by exec: its streams, its signals and its end."""
 
-    def __init__(self, engine: Engine, exec_id: str, stream: Stream, *, tty: bool) -> None:
+    def __init__(self, engine: Runner, exec_id: str, stream: Stream, *, tty: bool) -> None:
         self.stream = stream
         self.tty = tty
         self.ended = False
@@ -158,7 +194,7 @@ class Place:
     terminal's. `first` is a tool that was started with the place, the only one then.
     """
 
-    engine: Engine
+    engine: Runner
     container: str
     target: ContainerFacts
     user: str

@@ -68,6 +68,12 @@ Image = Annotated[str | None, typer.Option("--image", help="image of the sidecar
 DetachKeys = Annotated[str, typer.Option("--detach-keys", help="keys that leave the tool and let the process go on")]
 ToolFile = Annotated[Path | None, typer.Option("--tool-file", help="a data file of your own for the tool")]
 FactsFile = Annotated[Path | None, typer.Option("--facts", help="decide from a facts file, with no engine")]
+Namespace = Annotated[
+    str | None, typer.Option("--namespace", "-n", metavar="NAME", help="of a pod; without: the kubeconfig's")
+]
+KubernetesContext = Annotated[
+    str | None, typer.Option("--kubernetes-context", metavar="NAME", help="the kubeconfig's context for a pod")
+]
 Json = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
 
 

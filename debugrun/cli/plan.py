@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from debugrun import session
 from debugrun.attach import prove as proving
 from debugrun.attach.apply import ending
 from debugrun.cli.options import (
@@ -18,8 +19,10 @@ from debugrun.cli.options import (
     HostPid,
     Image,
     Json,
+    KubernetesContext,
     MaxGrant,
     ModeName,
+    Namespace,
     OptionalContainer,
     Pid,
     ToolFile,
@@ -58,6 +61,8 @@ def plan(  # noqa: PLR0913 - each is an option of the command line
     via: Via = None,
     image: Image = None,
     tool_file: ToolFile = None,
+    namespace: Namespace = None,
+    kubernetes_context: KubernetesContext = None,
     facts: FactsFile = None,
     prove: Prove = False,
     as_json: Json = False,
@@ -79,6 +84,8 @@ def plan(  # noqa: PLR0913 - each is an option of the command line
         ceiling=ceiling(max_grant, via, recreate=True),
         image=image,
         tool_file=tool_file,
+        namespace=namespace,
+        kubernetes_context=kubernetes_context,
     )
     if prove:
         if facts is not None or not container:
@@ -124,12 +131,12 @@ def show_plan(request: Request, folder: Path, *, facts_file: Path | None, as_jso
     """Print the decision; 126 when nothing within the ceiling works."""
     tool, mode = find_tool(request, folder)
     if facts_file is not None:
-        facts = read_facts(facts_file)
+        decision = with_lines(decide(tool, mode, read_facts(facts_file), request.ceiling))
     elif request.container:
-        with engine.connect() as connection:
-            facts = look(connection, request, tool)
+        with session.reach(request) as backend:
+            found = with_lines(decide(tool, mode, backend.look(request, tool), request.ceiling))
+            decision = backend.decide(found, everything=True)
     else:
         raise UsageError("no-target", "a container or --facts FILE is missing", f"debugrun plan {tool.name} CONTAINER")
-    decision = with_lines(decide(tool, mode, facts, request.ceiling))
     print(report.plan_json(decision) if as_json else report.plan_text(decision))
     return EXIT_REFUSED if decision.option is None else 0

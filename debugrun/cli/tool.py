@@ -13,8 +13,10 @@ from debugrun.cli.options import (
     DetachKeys,
     HostPid,
     Image,
+    KubernetesContext,
     MaxGrant,
     ModeName,
+    Namespace,
     Pid,
     ToolFile,
     Via,
@@ -58,6 +60,8 @@ def run_tool(  # noqa: PLR0913 - each is an option of the command line
     may_kill: MayKill = False,
     output: Output = None,
     tool_file: ToolFile = None,
+    namespace: Namespace = None,
+    kubernetes_context: KubernetesContext = None,
     yes: Yes = False,
     auto_restore: AutoRestore = False,
     force_compose: ForceCompose = False,
@@ -84,6 +88,8 @@ def run_tool(  # noqa: PLR0913 - each is an option of the command line
         may_kill=may_kill,
         output=output,
         tool_file=tool_file,
+        namespace=namespace,
+        kubernetes_context=kubernetes_context,
         recreation=Recreation(restart_under, yes, auto_restore, force_compose),
     )
     by = session.run

@@ -54,6 +54,7 @@ class Layer(enum.Enum):
     PERF = "perf"
     LSM = "lsm"
     ENGINE = "engine"
+    ADMISSION = "admission"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

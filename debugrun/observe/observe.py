@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from debugrun.core.ask.selection import INITS, Ambiguous, Row, Wanted, select
 from debugrun.core.know import inspection, procfs
@@ -26,6 +26,7 @@ from debugrun.observe import hostproc, profiles, programs
 
 if TYPE_CHECKING:
     from debugrun.engine.engine import Engine
+    from debugrun.observe.scout import Identity, Survey
 
 # Of the toolbox image, comma separated: its programs, and where those lie that carry file capabilities.
 BINARIES_LABEL, COPIES_LABEL = "debugrun.binaries", "debugrun.copies"
@@ -34,6 +35,13 @@ BINARIES_LABEL, COPIES_LABEL = "debugrun.binaries", "debugrun.copies"
 BEGINS = 2.0  # seconds for a container's program to take the place of the runtime's: it execs
 
 MAIN = Wanted()  # nothing said: the main process
+
+
+class Describing(Protocol):
+    """Who can say what a container of that name or id is called."""
+
+    def inspect_container(self, ref: str) -> Json:
+        """Its description. Raises DebugrunError."""
 
 
 class AmbiguousError(TargetError):
@@ -46,7 +54,7 @@ class AmbiguousError(TargetError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Seen:
+class Seen:
     """What was seen of the container's processes: `depth` PID namespaces below the reader's.
 
     `main` is the container's own main process, `main_known` says whether surely; `dumpable` and `thread_of` look
@@ -88,7 +96,7 @@ def observe(
         local = hostproc.is_local(container.pid, container.id, engine_facts.kernel)
         image = pool.submit(_maybe_image, engine, container.image_id)
         found = pool.submit(programs.find, engine, container, inspected, binaries, local=local and not sandboxed)
-        seen: _Seen | Sandbox
+        seen: Seen | Sandbox
         if sandboxed is not None:
             seen = sandboxed
         elif local:
@@ -98,7 +106,7 @@ def observe(
         else:
             seen = _by_scout(engine, container, wanted, _images(toolbox_ref, toolbox))
         container = inspection.container_facts(inspected, engine_facts, image.result())
-        if local and isinstance(seen, _Seen):
+        if local and isinstance(seen, Seen):
             container = profiles.of_container(container, inspected, seen.main.status.ppid)
     if info.get("MemoryLimit") is False:  # it keeps what was asked for, and enforces nothing: rootless on cgroup v1
         container = replace(container, memory_limit=0)
@@ -107,8 +115,8 @@ def observe(
         process = sandbox.process_facts(container, str(inspected.get("Path", "")), wanted)
         host, container = sandbox.host_facts(seen), sandbox.container_facts(seen, container)
     else:
-        process, host = _process(engine, container, wanted, seen), seen.host
-        container = _cross_checked(container, seen)
+        process, host = observed_process(engine, container, wanted, seen), seen.host
+        container = cross_checked(container, seen)
     images = _images(toolbox_ref, toolbox)
     if binaries:
         held = found.result()
@@ -166,7 +174,7 @@ def _begun(pid: int) -> Reading | None:
     return main
 
 
-def _locally(container: ContainerFacts, wanted: Wanted) -> _Seen:
+def _locally(container: ContainerFacts, wanted: Wanted) -> Seen:
     main = _begun(container.pid)
     if main is None:
         raise TargetError("gone", f"{container.name} has just ended", f"docker logs --tail 20 {container.name}")
@@ -176,7 +184,7 @@ def _locally(container: ContainerFacts, wanted: Wanted) -> _Seen:
         readings = [main]
     else:
         readings = hostproc.members(main, container.id)
-    return _Seen(
+    return Seen(
         readings=readings,
         main=main,
         main_known=True,
@@ -188,7 +196,7 @@ def _locally(container: ContainerFacts, wanted: Wanted) -> _Seen:
     )
 
 
-def _by_scout(engine: Engine, container: ContainerFacts, wanted: Wanted, images: ImageFacts) -> _Seen:
+def _by_scout(engine: Engine, container: ContainerFacts, wanted: Wanted, images: ImageFacts) -> Seen:
     if images.toolbox is None:
         message = "this engine's /proc can't be read from here, and it has no image to send a scout from"
         raise EngineError("no-scout", message, "debugrun toolbox build")
@@ -198,6 +206,14 @@ def _by_scout(engine: Engine, container: ContainerFacts, wanted: Wanted, images:
     shared = container.pid_mode != ""
     pids = (1, wanted.pid) if wanted.pid is not None and not shared else ()
     survey = scout.survey(engine, container, peer, images, tuple(dict.fromkeys(pids)))
+    return by_survey(survey, peer, container, wanted)
+
+
+def by_survey(survey: Survey, peer: Identity | None, container: ContainerFacts, wanted: Wanted) -> Seen:
+    """What scouts, one of them as `peer`, have seen of a container. Raises TargetError: its main process is missing."""
+    from debugrun.observe import scout  # noqa: PLC0415 - for engines elsewhere
+
+    shared = container.pid_mode != ""
     by_pid = {reading.status.pid: reading for reading in survey.readings}
     main = by_pid.get(1)
     if shared:
@@ -212,7 +228,7 @@ def _by_scout(engine: Engine, container: ContainerFacts, wanted: Wanted, images:
             raise TargetError("main-unknown", message, f"give the PID: docker top {container.name}")
     if main is None:
         raise TargetError("gone", f"{container.name} has just ended", f"docker logs --tail 20 {container.name}")
-    return _Seen(
+    return Seen(
         readings=[reading for reading in survey.readings if reading.status.tgid == reading.status.pid],
         main=main,
         main_known=main_known,
@@ -225,7 +241,7 @@ def _by_scout(engine: Engine, container: ContainerFacts, wanted: Wanted, images:
     )
 
 
-def _process(engine: Engine, container: ContainerFacts, wanted: Wanted, seen: _Seen) -> ProcessFacts:
+def observed_process(engine: Describing, container: ContainerFacts, wanted: Wanted, seen: Seen) -> ProcessFacts:
     """The process that is meant. Raises TargetError: none, a thread, a zombie, traced already."""
     rows = [_row(reading, container, seen) for reading in seen.readings]
     main = seen.main.status.ns_pids[seen.depth]
@@ -251,14 +267,14 @@ def _process(engine: Engine, container: ContainerFacts, wanted: Wanted, seen: _S
     return facts
 
 
-def _host_pid(reading: Reading, seen: _Seen, container: ContainerFacts) -> int | None:
+def _host_pid(reading: Reading, seen: Seen, container: ContainerFacts) -> int | None:
     """A scout sees none: of the main process the engine says it."""
     if seen.local:
         return reading.status.pid
     return container.pid if seen.main_known and reading is seen.main else None
 
 
-def _row(reading: Reading, container: ContainerFacts, seen: _Seen) -> Row:
+def _row(reading: Reading, container: ContainerFacts, seen: Seen) -> Row:
     status = reading.status
     return Row(
         pid=status.ns_pids[seen.depth],
@@ -273,7 +289,7 @@ def _row(reading: Reading, container: ContainerFacts, seen: _Seen) -> Row:
     )
 
 
-def _is_own(reading: Reading, container: ContainerFacts, seen: _Seen) -> bool:
+def _is_own(reading: Reading, container: ContainerFacts, seen: Seen) -> bool:
     """Whether a process is of the container itself: not a sidecar's, nor of one whose PID namespace it shares.
 
     Rootless engines may give containers no cgroup of their own: then the mounts tell, on this machine. What can't be
@@ -286,7 +302,7 @@ def _is_own(reading: Reading, container: ContainerFacts, seen: _Seen) -> bool:
     return procfs.container_of(reading.cgroup) is None
 
 
-def _parent(reading: Reading, seen: _Seen) -> int:
+def _parent(reading: Reading, seen: Seen) -> int:
     """The parent's PID as the container has it; 0 when the parent is outside."""
     ppid = reading.status.ppid
     if seen.depth == 0 or ppid == 0:
@@ -295,7 +311,7 @@ def _parent(reading: Reading, seen: _Seen) -> int:
     return parent.status.ns_pids[seen.depth] if parent is not None else 0
 
 
-def _refuse_thread(tid: int, container: ContainerFacts, seen: _Seen) -> None:
+def _refuse_thread(tid: int, container: ContainerFacts, seen: Seen) -> None:
     """Raise the better error when that PID is one of a thread."""
     process = seen.thread_of(tid)
     if process is not None:
@@ -304,7 +320,7 @@ def _refuse_thread(tid: int, container: ContainerFacts, seen: _Seen) -> None:
         raise TargetError("thread", message, f"give the process: {pid}")
 
 
-def _traced(engine: Engine, process: ProcessFacts, container: ContainerFacts, seen: _Seen) -> TargetError:
+def _traced(engine: Describing, process: ProcessFacts, container: ContainerFacts, seen: Seen) -> TargetError:
     """One tracer at a time (ptrace(2)): who it is, as far as can be seen."""
     tracer = hostproc.read(process.tracer) if seen.local else None
     if tracer is None:
@@ -320,14 +336,14 @@ def _traced(engine: Engine, process: ProcessFacts, container: ContainerFacts, se
     return TargetError("traced", message, "end that one first: a process has one tracer at a time")
 
 
-def _name_of(engine: Engine, container_id: str) -> str:
+def _name_of(engine: Describing, container_id: str) -> str:
     try:
         return str(engine.inspect_container(container_id).get("Name", container_id)).removeprefix("/")
     except DebugrunError:
         return container_id[:12]
 
 
-def _cross_checked(container: ContainerFacts, seen: _Seen) -> ContainerFacts:
+def cross_checked(container: ContainerFacts, seen: Seen) -> ContainerFacts:
     """The configuration against the main process: what the kernel says wins where both can't be true.
 
     A process may give capabilities up, never gain them: more in its bounding set than was computed means that this

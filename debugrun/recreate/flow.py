@@ -77,7 +77,7 @@ def run(request: Request, folder: Path) -> int:
             via = Placement.HERE if held else Placement.SIDECAR
             ceiling = Ceiling(grant=request.ceiling.grant, via=via)
             there = replace(request, container=done.id, ceiling=ceiling, recreation=Recreation())
-            return session.debug(connection, there, folder)
+            return session.debug(session.Containers(connection), there, folder)
 
 
 def draw(connection: Engine, request: Request, before: Json, wanted: Wanted) -> tuple[Change, list[str]]:

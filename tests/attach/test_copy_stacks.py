@@ -89,11 +89,12 @@ int main(void) {
 
 
 @pytest.fixture
-def program() -> dict[str, Any]:
-    """The program's names."""
+def program() -> Iterator[dict[str, Any]]:
+    """The program's names. It leaves a timer that would end the process which it runs in: here that is the tests'."""
     space: dict[str, Any] = {"__name__": "debugrun"}
     exec(compile(TEXT, "stacks.py", "exec"), space)  # noqa: S102 - as gdb does
-    return space
+    yield space
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @pytest.fixture

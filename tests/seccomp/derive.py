@@ -1,7 +1,7 @@
 """Derive the data that we ship about seccomp from its sources; not part of the product.
 
     derive.py numbers UAPI_DIR LIBSECCOMP...          -> debugrun/data/syscalls/numbers.tsv
-    derive.py table docker|podman PROFILE.json...     -> debugrun/data/seccomp/ENGINE.toml
+    derive.py table docker|podman|containerd PROFILE.json...     -> debugrun/data/seccomp/ENGINE.toml
     derive.py engine                                  -> tests/seccomp/resolved.json
 
 `numbers` reads the uapi directory of Debian's linux-libc-dev and copies of libseccomp.so.2, oldest first, each
@@ -112,6 +112,12 @@ ORIGINS = {
         remark="Podman reads it from a file, /usr/share/containers/seccomp.json, of a package of its own: each release "
         "is given the one of the containers/common release that it is built with, as Debian does. Refused is by "
         "default ENOSYS, with EPERM where a rule says so. ",
+    ),
+    "containerd": Origin(
+        engine="containerd",
+        oldest="1.6.20",
+        source="containerd contrib/seccomp/seccomp_default.go (Apache-2.0, copyright the containerd authors)",
+        remark="It is a function of the capabilities there: it was asked for each capability alone. ",
     ),
 }
 

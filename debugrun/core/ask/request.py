@@ -33,6 +33,7 @@ class Request:
     At most one of `pid` (the container's own), `host_pid` and `comm` says which process; none of them: PID 1, or
     its only child when PID 1 is an init. `image` overrides the sidecar's image. `duration` is in seconds.
     `may_kill`: the process may die of the tool. `output`: the caller's file for what the tool writes.
+    `namespace` and `kubernetes_context` say where a pod is; None: as the kubeconfig does.
     """
 
     tool: str
@@ -48,6 +49,8 @@ class Request:
     detach_keys: str = "ctrl-p,ctrl-q"
     tool_file: Path | None = None
     recreation: Recreation = field(default_factory=Recreation)
+    namespace: str | None = None
+    kubernetes_context: str | None = None
     may_kill: bool = False
     output: Path | None = None
 

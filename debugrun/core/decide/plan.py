@@ -56,6 +56,10 @@ class Plan:
                 return option
         return None
 
+    def with_answers(self, options: tuple[Option, ...]) -> Plan:
+        """The plan after somebody who had to be asked has answered to its options."""
+        return replace(self, options=options, chosen=_choose(options, self.ceiling))
+
     def refute(self, layer: Layer, text: str) -> Plan:
         """The plan after trying the chosen option: it failed with `text`, the next one is chosen."""
         option = self.option

@@ -146,6 +146,11 @@ class Facts:
             object.__setattr__(self, name, cleaned(getattr(self, name)))
 
     @property
+    def in_pod(self) -> bool:
+        """Whether the target is a pod's container: no name on an engine holds a slash."""
+        return "/" in self.container.name
+
+    @property
     def in_user_namespace(self) -> bool:
         """Whether the target's capabilities, and a sidecar's, count in a user namespace below the initial one only.
 

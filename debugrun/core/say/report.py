@@ -68,12 +68,12 @@ def option_json(option: Option) -> Mapping[str, object]:
     }
 
 
-def what(option: Option, own: Iterable[str] = ()) -> str:
+def what(option: Option, own: Iterable[str] = (), *, in_pod: bool = False) -> str:
     """What an option takes: `sidecar as 1000:1000, no capabilities, default seccomp`.
 
-    `own` are the target's capabilities: the same set is not spelled out.
+    `own` are the target's capabilities: the same set is not spelled out. `in_pod`: in the words of Kubernetes.
     """
-    place = f"{option.placement.value} as {option.user}"
+    place = f"{'ephemeral container' if in_pod else option.placement.value} as {option.user}"
     if option.privileged:
         return f"{place}, privileged: every capability, no seccomp, no AppArmor"
     if option.placement.value == "here":
@@ -85,7 +85,8 @@ def what(option: Option, own: Iterable[str] = ()) -> str:
         capabilities = f"the target's own {len(own)} capabilities"
     else:
         capabilities = " + ".join(option.cap_add) + (" by file capability" if option.file_capability else "")
-    filters = {"unconfined": "no seccomp filter"}.get(option.seccomp, "default seccomp")
+    default = "RuntimeDefault" if in_pod else "default seccomp"
+    filters = {"unconfined": "no seccomp filter"}.get(option.seccomp, default)
     if option.opened_calls:
         filters += " + " + ", ".join(option.opened_calls)
     if option.apparmor:
@@ -122,8 +123,15 @@ def announce(plan: Plan) -> str:
         return f"debugrun: {why(plan)}"
     own = option.placement is Placement.SIDECAR and neighbour.is_of_target(option, plan.facts)
     image = f", the image of {plan.facts.container.name}: {plan.facts.container.image}" if own else ""
-    line = f"debugrun: {what(option, plan.facts.process.permitted)}{image} - {why(plan)}"
+    taken = what(option, plan.facts.process.permitted, in_pod=plan.facts.in_pod)
+    line = f"debugrun: {taken}{image}{_admitted(option)} - {why(plan)}"
     return "\n".join([line, *(f"debugrun: note: {lost}" for lost in option.lost)])
+
+
+def _admitted(option: Option) -> str:
+    """What a namespace lets in, where the API server was asked."""
+    gate = next((gate for gate in option.gates if gate.layer is Layer.ADMISSION), None)
+    return f", {gate.fact}" if gate is not None and gate.verdict is Verdict.OPEN else ""
 
 
 def danger(plan: Plan) -> tuple[str, str]:
@@ -177,6 +185,8 @@ def refusal(plan: Plan) -> tuple[str, str]:
     blockers = [gate for option in plan.options[:1] for gate in option.closed_gates]
     # What closes every option is the cause; the others are only in the way of some.
     blockers = [gate for gate in blockers if all(gate in each.closed_gates for each in plan.options)] or blockers
+    refused = [gate for each in plan.options if (gate := _kept_out(each)) is not None]
+    blockers += refused[:1]
     reason = "; ".join(dict.fromkeys(f"{gate.layer.value}: {gate.fact}" for gate in blockers)) or "every option failed"
     verb = "attach" if plan.mode.about_process else "work"
     message = f"nothing within --max-grant {plan.ceiling.grant.value} lets {plan.tool.name} {verb}: {reason}"
@@ -201,6 +211,12 @@ def refusal(plan: Plan) -> tuple[str, str]:
 def _naming(option: Option) -> str:
     """What a person types to trust the program that is not ours."""
     return "--via here" if option.placement is Placement.HERE else f"--image {option.image}"
+
+
+def _kept_out(option: Option) -> Gate | None:
+    """What admission says to an option that nothing else closes."""
+    closed = option.closed_gates
+    return closed[0] if len(closed) == 1 and closed[0].layer is Layer.ADMISSION else None
 
 
 def _in_a_sidecar(plan: Plan) -> str:

@@ -15,7 +15,7 @@ from debugrun.core.rules.seccomp.model import ALLOW, ENOSYS, ERRNO, ArgMatch, Fi
 
 #: For each engine the first release with a profile that we know, and the first one beyond: there ours would be a guess.
 #: A new Docker release has so far changed a call or two, hence it is given the newest that we know.
-_KNOWN = {"docker": ((18, 9, 0), (999, 0, 0)), "podman": ((4, 3, 0), (5, 9, 0))}
+_KNOWN = {"docker": ((18, 9, 0), (999, 0, 0)), "podman": ((4, 3, 0), (5, 9, 0)), "containerd": ((1, 6, 20), (3, 0, 0))}
 _NEVER = (999, 0, 0)
 _SIGNS = {"!=": "NE", "<": "LT", "<=": "LE", "==": "EQ", ">=": "GE", ">": "GT"}
 _MATCH = re.compile(r"arg([0-5]) (?:& (0x[0-9a-f]+) == (0x[0-9a-f]+)|(!=|<=|<|==|>=|>) (0x[0-9a-f]+))")
@@ -28,8 +28,9 @@ _ARCH_MAP = (
 
 
 def default_profile(engine: str, version: tuple[int, ...]) -> Profile | None:
-    """The profile of an engine ("docker", "podman") of a release such as (20, 10, 24), for x86_64 and arm64.
+    """The profile of an engine of a release such as (20, 10, 24), for x86_64 and arm64.
 
+    `engine` is "docker", "podman", or "containerd", whose own is what Kubernetes calls RuntimeDefault there.
     Podman reads it from a file that a distribution packs apart: the release's own is assumed where that file cannot be
     read. None: no such engine, or no profile of that release is known.
     """
