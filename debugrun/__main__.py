@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import gc
-import os
-import signal
-import sys
+import _signal  # type: ignore[import-not-found] # the part of signal that is there before any module is loaded
 
 # While modules are loaded there is nothing to clean up: Ctrl-C ends us as it ends any program, and not by a traceback.
-_INTERRUPT = signal.getsignal(signal.SIGINT)
-if _INTERRUPT is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+_INTERRUPT = _signal.getsignal(_signal.SIGINT)
+if _INTERRUPT is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+import contextlib  # noqa: E402 - see above
+import errno  # noqa: E402
+import gc  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
 
 from debugrun import CEILING_VARIABLE, streams  # noqa: E402 - see above
 from debugrun.core.know.printable import printable  # noqa: E402
@@ -20,7 +21,7 @@ from debugrun.engine import contexts  # noqa: E402
 from debugrun.errors import EXIT_FAILED, EXIT_INTERRUPT, DebugrunError  # noqa: E402
 from debugrun.toolbox import catalog  # noqa: E402
 
-signal.signal(signal.SIGINT, _INTERRUPT)
+_signal.signal(_signal.SIGINT, _INTERRUPT)
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # write(2): a disk that takes no more
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import docker
+import hypothesis
 import pytest
 
 from debugrun.toolbox import catalog
@@ -21,6 +22,10 @@ from tests.host.state import HostError
 Completed = subprocess.CompletedProcess[str]
 SERVICE = "com.docker.compose.service"
 PROJECT = "com.docker.compose.project"
+
+# How fast an example is says what else the machine does, and nothing of the product.
+hypothesis.settings.register_profile("debugrun", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("debugrun")
 
 # Started by nohup or in the background of a script we inherit ignored signals, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

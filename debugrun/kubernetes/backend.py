@@ -30,7 +30,8 @@ from debugrun.kubernetes import cluster as clusters
 from debugrun.kubernetes.cluster import Cluster
 from debugrun.kubernetes.sidecar import Runner, Sidecar, start
 from debugrun.kubernetes.survey import kernel, survey
-from debugrun.observe import observe, scout
+from debugrun.observe import scout
+from debugrun.observe import seen as sight
 
 IMAGE_VARIABLE = "DEBUGRUN_KUBERNETES_IMAGE"  # the toolbox as the nodes can pull it
 
@@ -75,8 +76,8 @@ class Pods:
         while True:
             made = self._sidecar(_as(who))
             peer = None if who == scout.nobody(container) else who
-            seen = observe.by_survey(survey(self._runner, made.name), peer, container, wanted)
-            process = observe.observed_process(self._runner, container, wanted, seen)
+            seen = sight.by_survey(survey(self._runner, made.name), peer, container, wanted)
+            process = sight.observed_process(self._runner, container, wanted, seen)
             closer = _closer(who, f"{process.uids[1]}:{process.gids[1]}", container)
             if process.dumpable is not None or closer is None:
                 break
@@ -85,7 +86,7 @@ class Pods:
             release, machine = kernel(self._runner, made.name)
             engine = replace(engine, kernel=release, architecture=engine.architecture or machine)
         images = ImageFacts(toolbox=self._image)
-        cross_checked = observe.cross_checked(container, seen)
+        cross_checked = sight.cross_checked(container, seen)
         return Facts(engine=engine, host=seen.host, container=cross_checked, process=process, images=images)
 
     def decide(self, decision: Plan, *, everything: bool = False) -> Plan:

@@ -11,7 +11,7 @@ from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import Tool
 from debugrun.engine import engine
 from debugrun.errors import EngineError
-from debugrun.observe import observe
+from debugrun.observe import observe, seen
 
 
 def look(connection: engine.Engine, request: Request, tool: Tool | None) -> Facts:
@@ -21,7 +21,7 @@ def look(connection: engine.Engine, request: Request, tool: Tool | None) -> Fact
     image = request.image or TOOLBOX
     try:
         facts = observe.observe(connection, request.container, wanted, binaries=binaries, toolbox_ref=image)
-    except observe.AmbiguousError as error:
+    except seen.AmbiguousError as error:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
         wanted = Wanted(pid=pick(error.rows))

@@ -70,5 +70,5 @@ def test_where_it_leads(url: str, words: list[str], command: str) -> None:
 
 @pytest.mark.parametrize("url", ["ssh://", "ssh://me:secret@host", "ssh://host:port", "ssh://host?x=1"])
 def test_what_is_no_address(url: str) -> None:
-    with pytest.raises(EngineError, match="no address"):
+    with pytest.raises(EngineError, match="is not the address"):
         Destination.of(url)

@@ -23,7 +23,7 @@ from debugrun.core.ask.selection import Wanted
 from debugrun.core.know.facts import Facts, dump, load
 from debugrun.engine.engine import Engine, connect
 from debugrun.errors import EngineError, TargetError
-from debugrun.observe import hostproc, observe
+from debugrun.observe import hostproc, observe, seen
 from tests.live.victims import mapped, remove, without_cgroups
 
 pytestmark = pytest.mark.live
@@ -245,7 +245,7 @@ def test_the_children_of_an_init_are_a_choice(
     command = ["sh", "-c", "/opt/app/worker & /opt/app/worker & wait"]
     with container(engine, target("shinit"), command=command) as several:
         time.sleep(0.3)  # for the shell to have started both
-        with pytest.raises(observe.AmbiguousError) as caught:
+        with pytest.raises(seen.AmbiguousError) as caught:
             look(several)
     assert [row.comm for row in caught.value.rows] == ["worker", "worker"]
     assert all(str(row.pid) in caught.value.message for row in caught.value.rows)

@@ -102,7 +102,7 @@ def test_default_profile_of_docker(release: str, cap: str, call: str, argument: 
 
 def test_no_default_profile_where_none_is_known() -> None:
     assert default_profile("docker", (17, 12)) is None
-    assert default_profile("containerd", (2, 0)) is None
+    assert default_profile("cri-o", (1, 30)) is None
     assert default_profile("docker", (99,)) == default_profile("docker", (29, 7, 2))
 
 
