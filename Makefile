@@ -4,6 +4,8 @@ ARGS ?=
 ENGINES ?=
 SECONDS ?= 600
 SEED ?=
+# Side by side, each lane with an engine of its own; with an engine that was there already, one after the other.
+LANES ?= -n auto --dist loadfile
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -46,11 +48,11 @@ lint: venv ## Lint, format, types, and the walls between the rooms
 vet: venv ## Check the tool data files
 	@$(PY) -m debugrun tools --vet
 
-test: lint vet targets ## Everything but what is slow: lint, types, data, tests on real containers (ARGS for pytest)
-	@$(ENGINE) && $(PY) -m pytest -m "not slow and not kubernetes" $(ARGS)
+test: lint vet toolbox targets ## Everything but what is slow: lint, types, data, tests on real containers (ARGS for pytest)
+	@$(ENGINE) && $(PY) -m pytest $(LANES) -m "not slow and not kubernetes" --durations=10 $(ARGS)
 
-test-slow: targets ## The tests that `make test` leaves out: minutes, not seconds
-	@$(ENGINE) && $(PY) -m pytest -m "slow and not kubernetes" $(ARGS)
+test-slow: toolbox targets ## The tests that `make test` leaves out: minutes, not seconds
+	@$(ENGINE) && $(PY) -m pytest $(LANES) -m "slow and not kubernetes" --durations=10 $(ARGS)
 
 test-engines: toolbox targets ## The live tests on other engines, one after the other (ENGINES="docker-26.1 ..."; without: all ten)
 	@$(ENGINE) && $(PY) -m tests.host.matrix $(ENGINES) $(if $(ARGS),-- $(ARGS))

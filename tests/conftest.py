@@ -17,7 +17,7 @@ from debugrun.toolbox import catalog
 from debugrun.toolbox import image as product_toolbox
 from tests.host import compose, images
 from tests.host import engine as host_engine
-from tests.host.state import HostError
+from tests.host.state import LANE, HostError
 
 Completed = subprocess.CompletedProcess[str]
 SERVICE = "com.docker.compose.service"
@@ -33,11 +33,29 @@ for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
     signal.signal(number, signal.SIG_DFL)
 
 
+LANES = 3  # on two cores: most of a test is waiting for an engine
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Several lanes only where each can have a private engine of its own, and there is more than a file to run."""
+    private = os.environ.get("DOCKER_HOST") == host_engine.address()
+    alone = len(config.args) == 1 and Path(config.args[0].partition("::")[0]).is_file()
+    return LANES if private and not alone else 0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A worker of xdist is a lane: its engine is not the one that started the run, but that one's images are."""
+    worker = getattr(config, "workerinput", {}).get("workerid")
+    if worker is not None:
+        os.environ[images.SOURCE] = os.environ.pop("DOCKER_HOST")
+        os.environ[LANE] = worker
+
+
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.APIClient]:
     """The engine's client; DOCKER_HOST leads there for the whole session. Absent: skipped, under CI failed."""
     try:
-        host = host_engine.find()
+        host = host_engine.up() if os.environ.get(LANE) else host_engine.find()
     except HostError as error:
         if os.environ.get("CI") == "true":
             pytest.fail(str(error), pytrace=False)
@@ -46,6 +64,7 @@ def engine() -> Iterator[docker.APIClient]:
         if host:
             patch.setenv("DOCKER_HOST", host)
         client = docker.from_env(timeout=120)
+        images.share(client.api)
         yield client.api
         client.close()
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import docker
 from docker.errors import DockerException, NotFound
 
-from tests.host.state import HostError, folder
+from tests.host.state import HostError, lane, lanes
 
 LONGEST_SOCKET_PATH = 107  # unix(7): sun_path
 CGROUP = "debugrun-test"
@@ -89,20 +89,25 @@ def up() -> str:
 
 
 def down(*, forget: bool = False) -> None:
-    """End the private engine with all its containers, processes, mounts and cgroups."""
-    home = _home()
-    with _lock(home):
-        if not _silence({"DOCKER_HOST": f"unix://{_socket(home)}"}):
-            _remove_containers(home)
-        _end(home)
-        if forget:
-            shutil.rmtree(home / "data", ignore_errors=True)
+    """End the private engines of all lanes with all their containers, processes, mounts and cgroups."""
+    for home in [each / "engine" for each in lanes() if (each / "engine").exists()]:
+        with _lock(home):
+            if not _silence({"DOCKER_HOST": f"unix://{_socket(home)}"}):
+                _remove_containers(home)
+            _end(home)
+            if forget:
+                shutil.rmtree(home / "data", ignore_errors=True)
 
 
 def _home() -> Path:
-    home = folder() / "engine"
+    home = lane() / "engine"
     home.mkdir(exist_ok=True)
     return home
+
+
+def address() -> str:
+    """DOCKER_HOST of this lane's private engine, whether it runs or not."""
+    return f"unix://{_socket(_home())}"
 
 
 def _socket(home: Path) -> Path:

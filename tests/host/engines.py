@@ -26,7 +26,7 @@ import docker
 from docker.errors import DockerException
 
 from debugrun.toolbox import rootfs
-from tests.host.state import HostError, folder
+from tests.host.state import HostError, folder, lane, lanes
 
 BASE = (
     "bash", "busybox-static", "ca-certificates", "coreutils", "fuse-overlayfs", "grep", "iproute2", "iptables", "kmod",
@@ -79,7 +79,7 @@ def up(name: str) -> str:
     home = _home(name)
     socket = home / "s" / "d.sock"
     host = f"unix://{socket}"
-    with _lock(folder() / "engines.lock"):
+    with _lock(lane() / "engines.lock"):
         if _answers(host):
             return host
         if os.geteuid() != 0:
@@ -107,14 +107,16 @@ def running(name: str) -> bool:
 
 def down(name: str) -> None:
     """End that engine with everything in it."""
-    with _lock(folder() / "engines.lock"):
+    with _lock(lane() / "engines.lock"):
         _end(_home(name))
 
 
 def down_all(*, forget: bool = False) -> None:
     """End every engine that was started from here."""
-    for home in (folder() / "engines").glob("*"):
-        down(home.name)
+    for each in lanes():
+        with _lock(each / "engines.lock"):
+            for home in (each / "engines").glob("*"):
+                _end(home)
     if forget:
         shutil.rmtree(folder() / "roots", ignore_errors=True)
 
@@ -130,7 +132,7 @@ def _parse(name: str) -> tuple[Series, list[str]]:
 
 
 def _home(name: str) -> Path:
-    return folder() / "engines" / name
+    return lane() / "engines" / name
 
 
 @contextlib.contextmanager
@@ -152,10 +154,15 @@ def _answers(host: str) -> bool:
 
 
 def _root(series: Series) -> Path:
-    """The unpacked programs of a series."""
+    """The unpacked programs of a series, which all lanes share."""
     root = folder() / "roots" / f"{series.kind}-{series.suite}"
-    if (root / "complete").exists():
-        return root
+    with _lock(folder() / "roots.lock"):
+        if not (root / "complete").exists():
+            _unpack(series, root)
+    return root
+
+
+def _unpack(series: Series, root: Path) -> None:
     mirror = rootfs.mirror()
     if mirror is None:
         raise HostError(f"{series.kind} of {series.suite} comes from Debian packages; try: on a Debian")
@@ -176,7 +183,6 @@ def _root(series: Series) -> Path:
     for helper in ("newuidmap", "newgidmap"):  # what makes rootless engines work; taken away by rootfs.write
         (root / "usr/bin" / helper).chmod(0o4755)
     (root / "complete").touch()
-    return root
 
 
 @contextlib.contextmanager
