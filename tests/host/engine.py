@@ -28,7 +28,8 @@ from docker.errors import DockerException, NotFound
 from tests.host.state import HostError, lane, lanes
 
 LONGEST_SOCKET_PATH = 107  # unix(7): sun_path
-CGROUP = "debugrun-test"
+CGROUP = "debugrun-test"  # of each engine, with the number of its folder: several run side by side
+CGROUPS = Path("/sys/fs/cgroup")
 STARTS_WITHIN = 30.0  # seconds
 ENDS_WITHIN = 15.0
 # Namespaces of its own: dockerd's bridge, its iptables rules and its mounts never meet those of another engine.
@@ -161,7 +162,7 @@ def _start(home: Path) -> None:
     (home / "daemon.json").write_text("{}\n")  # never this machine's own configuration
     options = ["--config-file", home / "daemon.json", "--data-root", home / "data", "--exec-root", "/run/docker"]
     options += ["--pidfile", "/run/docker.pid", "--host", f"unix://{_socket(home)}"]
-    options += ["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", CGROUP]
+    options += ["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", _group(home)]
     command = ["unshare", "--mount", "--net", "--propagation", "private", "bash", "-ec", START, "dockerd"]
     with (home / "log").open("w") as log:
         process = subprocess.Popen(
@@ -227,10 +228,19 @@ def _end(home: Path) -> None:
         _kill(members(leader.namespace, home))
         (home / "leader").unlink()
     _socket(home).unlink(missing_ok=True)
-    for group in Path("/sys/fs/cgroup").glob(f"**/{CGROUP}"):
-        for path in [*sorted(group.rglob("*/"), reverse=True), group]:
+    remove_cgroups(_group(home))
+
+
+def remove_cgroups(name: str) -> None:
+    """Remove the groups of that name, of cgroup v1 or v2, once what they held has ended."""
+    for root in (CGROUPS, *CGROUPS.iterdir()):
+        for folder, _, _ in os.walk(root / name, topdown=False):
             with contextlib.suppress(OSError):
-                path.rmdir()
+                os.rmdir(folder)  # noqa: PTH106 - as os.walk gives it
+
+
+def _group(home: Path) -> str:
+    return f"{CGROUP}-{home.stat().st_ino}"
 
 
 def members(namespace: str, home: Path) -> set[int]:

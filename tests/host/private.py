@@ -17,7 +17,7 @@ import docker
 from docker.errors import DockerException
 
 from tests.host import remote
-from tests.host.engine import START
+from tests.host.engine import START, remove_cgroups
 from tests.host.state import HostError, folder
 
 WITHIN = 30.0  # seconds to answer
@@ -114,10 +114,7 @@ def _end(host: str, process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for group in Path("/sys/fs/cgroup").glob(f"**/{CGROUP}"):
-        for path in [*sorted(group.rglob("*/"), reverse=True), group]:
-            with contextlib.suppress(OSError):
-                path.rmdir()
+    remove_cgroups(CGROUP)
 
 
 def _await(host: str, process: subprocess.Popen[bytes], log: Path) -> None:
