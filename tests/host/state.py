@@ -11,7 +11,6 @@ from pathlib import Path
 
 from platformdirs import user_state_path
 
-
 LANE = "DEBUGRUN_TEST_LANE"
 
 
