@@ -62,7 +62,7 @@ def share(client: docker.APIClient) -> None:
             # One archive, which docker-py does not offer: the layers that they share are sent once.
             answer = other.get(f"{other.base_url}/images/get", params={"names": ours}, stream=True)
             answer.raise_for_status()
-            for _ in client.load_image(answer.raw.stream(1 << 20)):
+            for _ in client.load_image(answer.raw.stream(1 << 20)):  # type: ignore[no-untyped-call]
                 pass
 
 
