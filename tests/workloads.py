@@ -84,7 +84,7 @@ WORKLOADS = [
         needed=root("KILL", "SETUID"),
     ),
     Workload(
-        name="mount", code="sys.exit(c.mount(b'n', b'/mnt', b'tmpfs', 0, None) < 0)\n",
+        name="mount", code="sys.exit(c.mount(b'n', b'/tmp', b'tmpfs', 0, None) < 0)\n",
         options=("--cap-add", "SYS_ADMIN", *UNCONFINED), needed=root("SYS_ADMIN"),
     ),
     Workload(
@@ -116,7 +116,7 @@ WORKLOADS = [
     ),
     Workload(
         name="a device",
-        code="open('/dev/more', 'wb').close()\n",
+        code="import stat; sys.exit(not stat.S_ISCHR(os.stat('/dev/more').st_mode))\n",
         options=("--device", "/dev/null:/dev/more"),
         needed=frozenset({"device:/dev/null:/dev/more"}),
     ),

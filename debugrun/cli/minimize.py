@@ -65,13 +65,17 @@ To = Annotated[str, typer.Option("--to", metavar="FORMAT", help="the result in a
 
 @dataclass(kw_only=True, slots=True)
 class _Found:
-    """What came out: the parts that are needed, each with what failed without it, the calls, and the runs."""
+    """What came out: the parts that are needed, each with what failed without it, the calls, and the runs.
+
+    `candidates` counts the calls that were searched: each is a part as well.
+    """
 
     needed: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     runs: int = 0
+    candidates: int = 0
     profile: str | None = None
 
 
@@ -183,6 +187,7 @@ def _calls(search: Search, found: _Found, host: Facts) -> None:
     """Which calls of those that the default profile blocks are needed, instead of all of them."""
     kept = [each for each in found.needed if each != "seccomp"]
     candidates = [f"call:{call}" for call in blocked(host, _caps(kept))]
+    found.candidates = len(candidates)
     if not candidates or not search.tried([*kept, *candidates]).passed:
         return
     calls = search.smallest(candidates, kept, some=True)
@@ -218,7 +223,7 @@ def _show(line: Line, found: _Found, output: Path, to: str, *, as_json: bool) ->
     if as_json:
         kept = {**{each: found.failed.get(each, "") for each in found.needed}}
         kept |= {f"call:{call}": found.failed.get(f"call:{call}", "") for call in found.calls}
-        envelope = {"schema": SCHEMA, "runs": found.runs, "parts": len(line.parts), "needed": kept}
+        envelope = {"schema": SCHEMA, "runs": found.runs, "parts": len(line.parts) + found.candidates, "needed": kept}
         print(json.dumps({**envelope, "dropped": found.dropped, "line": final, "exports": exports}, indent=2))
         return
     from rich import box  # noqa: PLC0415 - 60 ms that --json need not pay
