@@ -144,7 +144,7 @@ def run(worker: Worker, trial: Trial) -> tuple[Look, Look, list[str], str]:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(deadline - time.monotonic())
-        after, left = worker.settled(before, max(1.0, deadline - time.monotonic()))
+        after, left = worker.settled(before, max(SETTLES / 2, deadline - time.monotonic()))
         said = ""
         if process.stderr is not None:
             process.kill()

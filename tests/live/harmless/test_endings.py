@@ -62,7 +62,9 @@ def test_a_target_that_is_restarted(engine: docker.APIClient, toolbox: str) -> N
             engine.restart(worker.id, timeout=1)
             _, said = process.communicate(timeout=harm.SETTLES)
     assert process.returncode == 125
-    assert b"was restarted while gdb was at it" in said
+    # By the time that we look it may be down still.
+    assert b"was restarted while gdb was at it" in said or b"ended while gdb was at it" in said
+    assert b"sidecar was killed" not in said
 
 
 @pytest.mark.slow
