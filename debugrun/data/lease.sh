@@ -19,7 +19,7 @@ set -f
 stop=$1 patience=$2 silence=$3 writes=$4 target=$5 mender=$6 closed=$7 mark='' tool='' start='' wanted=''
 shift 7
 interrupt=${stop%% *} leave=${stop##* }
-before='' phase='' asked='' told='' spent='' now=0 calm=0 stuck=0 waits=' ' was_stopped=''
+before='' phase='' asked='' told='' spent='' now=0 calm=0 since=0 stuck=0 waits=' ' was_stopped=''
 SIGINT=0x2 SIGCONT=0x20000 SIGSTOP=0x40000 # as bits of proc_pid_status(5)
 
 # By the kernel's own word: whom it does not keep out it lets follow tini's link exe (ptrace(2), PTRACE_MODE_READ). Our
@@ -167,26 +167,42 @@ observe() {
 urge() {
     observe
     idle && rested=1 || rested=
-    case $phase in
-    joining*) ;;
-    running)
-        told=
-        if [ "$due" ]; then
-            asked=1
-        elif [ "$before" = running ] && { [ ! "$asked" ] || [ "$rested" ]; }; then
-            [ "$deaf" ] && send "$leave" || send "$interrupt"
-            asked=1 calm=$now
+    [ "$phase" = "$before" ] || since=$now
+    case $before.$phase in
+    *.joining*) ;;
+    running.* | standing*.running)
+        push
+        ;;
+    standing*.standing*)
+        if [ "$phase" != "$before" ]; then
+            push # it has run in between
+        elif [ $((now - since)) -ge 3 ] || { [ $((now - since)) -ge 1 ] && [ $((now - calm)) -ge 1 ]; }; then
+            finish
         fi
         ;;
-    *)
-        asked=
-        if [ "$phase" = "$before" ] && { [ ! "$told" ] || [ "$rested" ]; }; then
-            send "$leave" && send CONT
-            told=1 calm=$now
-        fi
-        ;;
+    free.free) finish ;;
     esac
     before=$phase
+}
+
+# Have the target stand still, which runs or has run since the last look.
+push() {
+    told=
+    if [ "$due" ]; then
+        asked=1
+    elif [ ! "$asked" ] || [ "$rested" ]; then
+        [ "$deaf" ] && send "$leave" || send "$interrupt"
+        asked=1 calm=$now
+    fi
+}
+
+# Have the debugger end, whose target stands still.
+finish() {
+    asked=
+    if [ ! "$told" ] || [ "$rested" ]; then
+        send "$leave" && send CONT
+        told=1 calm=$now
+    fi
 }
 
 # A Ctrl-C for the tool, for at most two seconds: a debugger must not hear it while it attaches, see urge().

@@ -49,7 +49,6 @@ TOOLS: Mapping[str, tuple[str, list[str]]] = {
     "gdb break": ("gdb", BREAK),
     "gdb loop": ("gdb", LOOP),
     "gcore": ("gcore", []),
-    "eu-stack": ("eu-stack", []),
     "strace": ("strace", ["-f", "-o", "/dev/null"]),
     "ltrace": ("ltrace", ["-o", "/dev/null"]),
     "gdbserver": ("gdbserver", []),

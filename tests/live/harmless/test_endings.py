@@ -32,7 +32,7 @@ CASES = [
     trial("gcore", Kind(threads=40), "client TERM"),
     # They stayed in state T: SIGSTOP is what PTRACE_ATTACH stops by.
     trial("gdb", Kind(threads=40), "tool KILL"),
-    trial("eu-stack", Kind(threads=3, catches=True), "client KILL"),
+    trial("gcore", Kind(threads=3, catches=True), "client KILL"),
     trial("gdb", Kind(threads=3, does="vfork"), "client TERM", moment="at work"),
     # A second SIGSTOP was left to one that was stopped before.
     trial("gdb", Kind(threads=3, stopped=True), "client HUP", moment="at work"),
