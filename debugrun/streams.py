@@ -37,8 +37,9 @@ def guard() -> None:
     for name in ("stdout", "stderr"):
         plain = getattr(sys, name)
         if isinstance(plain, io.TextIOWrapper):
-            encoding, buffered = plain.encoding, not plain.line_buffering
-            made = Printing(plain.detach(), encoding, "backslashreplace", line_buffering=not buffered)
+            # What we say on standard error comes before what a tool writes there, past us: line by line, terminal or not.
+            encoding, by_line = plain.encoding, name == "stderr" or plain.line_buffering
+            made = Printing(plain.detach(), encoding, "backslashreplace", line_buffering=by_line)
             setattr(sys, name, made)
             setattr(sys, f"__{name}__", made)
 

@@ -77,6 +77,12 @@ def toolbox(engine: docker.APIClient) -> str:
 
 
 @pytest.fixture(scope="session")
+def open_toolbox(engine: docker.APIClient, toolbox: str) -> str:
+    """The toolbox with programs that can be read: as a container's own image, what a tool starts must be."""
+    return images.opened(engine, toolbox)
+
+
+@pytest.fixture(scope="session")
 def docker_compose_file() -> str:
     return str(Path(__file__).with_name("compose.yaml"))
 

@@ -131,7 +131,7 @@ def _start(ctx: typer.Context, tool: str, image: str) -> int:
         tool_image=typed["tool_image"],
         tool_file=typed["tool_file"],
         detach_keys=typed["detach_keys"],
-        save_profile=typed["save_profile"],
+        save_profile=Path(typed["save_profile"]) if typed["save_profile"] else None,
     )
     folder = catalog.user_directory()
     if typed["plan"] or typed["as_json"] or typed["save_profile"]:

@@ -20,7 +20,6 @@ from debugrun.core.know import kinds, procfs
 from debugrun.core.know.facts import ContainerFacts, HostFacts, ImageFacts
 from debugrun.core.know.kinds import LABEL_SESSION, LABEL_TARGET
 from debugrun.core.know.procfs import Reading
-from debugrun.core.know.typed import ROOT_ENVIRONMENT
 from debugrun.errors import EngineError
 
 if TYPE_CHECKING:
@@ -122,9 +121,9 @@ def _one(engine: Engine, container: ContainerFacts, who: Identity, images: Image
     session = uuid.uuid4().hex[:12]
     name = f"debugrun-scout-{session}"
     label = f"apparmor={container.apparmor}"
-    # As in a sidecar for a tool: root's programs there change their group, which keeps the target out.
-    root = who.user == "0:0" and images.toolbox_binaries != ()
-    options = () if root else ("no-new-privileges",)
+    # Not the copies that root's tools are: those change their group, and a link in /proc opens to the same group only.
+    # So a target that may read all files can get into its peer: what that one tells counts as the target's word.
+    options = ("no-new-privileges",)
     sidecar = Sidecar(
         name=name,
         target=container.id,
@@ -135,7 +134,6 @@ def _one(engine: Engine, container: ContainerFacts, who: Identity, images: Image
         cap_add=who.capabilities,
         cap_drop=("ALL",),
         security_opt=(*options, label) if container.apparmor else options,
-        environment=ROOT_ENVIRONMENT if root else {},
         privileged=False,
         network="none",
         memory=64 << 20,

@@ -66,6 +66,27 @@ def share(client: docker.APIClient) -> None:
                 pass
 
 
+def opened(client: docker.APIClient, toolbox: str) -> str:
+    """An image as the toolbox, but with programs that everybody may read; its name."""
+    digest = str(client.inspect_image(toolbox)["Id"])  # type: ignore[no-untyped-call]
+    name = "debugrun-test/open-toolbox:latest"
+    if _label(client, name) == digest:
+        return name
+    text = f'FROM {toolbox}\nUSER 0\nRUN ["/bin/busybox", "chmod", "-R", "a+r", "/usr/bin", "/usr/sbin", "/usr/lib"]\n'
+    _build(client, _alone(text), tag=name, target=None, base="", digest=digest)
+    return name
+
+
+def _alone(dockerfile: str) -> bytes:
+    """A build context of nothing but that."""
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        info = tarfile.TarInfo("Dockerfile")
+        info.size = len(dockerfile)
+        tar.addfile(info, io.BytesIO(dockerfile.encode()))
+    return context.getvalue()
+
+
 def names() -> list[str]:
     """All images of Dockerfile.test."""
     return [f"debugrun-test/{stage}:latest" for stage in _stages()]
@@ -129,12 +150,7 @@ def _base_from_registry(client: docker.APIClient, name: str, packages: Sequence[
     text = (
         f"FROM {REGISTRY_BASE}\nRUN apt-get update && apt-get install -y --no-install-recommends {' '.join(packages)}\n"
     )
-    context = io.BytesIO()
-    with tarfile.open(fileobj=context, mode="w") as tar:
-        info = tarfile.TarInfo("Dockerfile")
-        info.size = len(text)
-        tar.addfile(info, io.BytesIO(text.encode()))
-    _build(client, context.getvalue(), tag=name, target=None, base=REGISTRY_BASE, digest="")
+    _build(client, _alone(text), tag=name, target=None, base=REGISTRY_BASE, digest="")
 
 
 def _context() -> bytes:

@@ -85,7 +85,7 @@ def test_refusals_name_what_is_wrong_and_what_to_type(
     cases: list[tuple[list[str], int, str, str]] = [
         (["gdb", "nothere-at-all"], 125, "nothere-at-all", "docker ps"),
         (["gdb", name[:-1]], 125, name[:-1], name),
-        (["gdb", stopped], 125, "does not run", "docker start"),
+        (["gdb", stopped], 125, "was never started", "docker start"),
         (["gdb", web, "4711"], 125, "4711", ""),
         (["gdb", web, str(thread)], 125, "thread", "1"),
         (["gdb", web, "--name", "nobody"], 125, "nobody", "worker"),

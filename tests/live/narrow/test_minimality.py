@@ -79,15 +79,15 @@ def test_every_blocked_call_of_a_tool_has_a_trial(engine: docker.APIClient, defa
 
 
 def test_each_rule_is_there_for_its_function_alone(
-    engine: docker.APIClient, toolbox: str, default: Profile, capsys: pytest.CaptureFixture[str]
+    engine: docker.APIClient, open_toolbox: str, default: Profile, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = needs(engine, default)
     everything = set(TRIALS)
-    assert works(engine, toolbox, default, found.values()) == everything
+    assert works(engine, open_toolbox, default, found.values()) == everything
     for call in found:
         others = [need for name, need in found.items() if name != call]
-        assert works(engine, toolbox, default, others) == everything - {call}, call
-    assert works(engine, toolbox, default, []) == everything - set(found)
+        assert works(engine, open_toolbox, default, others) == everything - {call}, call
+    assert works(engine, open_toolbox, default, []) == everything - set(found)
     with capsys.disabled():
         print(f"\n{len(TRIALS) * (len(found) + 2)} trials of {len(found)} rules ", end="")
 

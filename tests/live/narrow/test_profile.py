@@ -34,7 +34,7 @@ def verdict(text: str, call: str, *args: int) -> Outcome:
 
 
 @pytest.fixture
-def docker_run(toolbox: str) -> Callable[..., Completed]:
+def docker_run(open_toolbox: str) -> Callable[..., Completed]:
     """`docker run` of a command in the toolbox, as nobody and without a capability, under a profile's file."""
     program = shutil.which("docker")
     if program is None:
@@ -43,7 +43,9 @@ def docker_run(toolbox: str) -> Callable[..., Completed]:
     def run(profile: Path | None, *command: str) -> Completed:
         words = [program, "run", "--rm", "--network", "none", "--user", "65534:65534", "--cap-drop", "ALL"]
         words += ["--security-opt", f"seccomp={profile}"] if profile else []
-        return subprocess.run([*words, toolbox, *command], capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(
+            [*words, open_toolbox, *command], capture_output=True, text=True, timeout=120, check=False
+        )
 
     return run
 

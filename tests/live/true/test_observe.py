@@ -43,7 +43,7 @@ GIVEN = {
 }  # fmt: skip
 # What only a reader on the engine's machine can know.
 LOCAL_ONLY = {"engine": {"local", "capabilities"}, "container": {"memory_used"}, "images": {"target_holds_tool"}}
-LOCAL_ONLY["process"] = {"state"}  # it runs and sleeps meanwhile
+LOCAL_ONLY["process"] = {"state", "by_target"}  # it runs and sleeps meanwhile; our own /proc is the kernel's word
 # What a scout sees less of: an exe link needs ptrace access, other PIDs than the main one are unknown on the host, a
 # container has a /sys of its own, without the host's mounts, and no file of the engine's machine, as Podman's default
 # profile is one.
