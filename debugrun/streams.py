@@ -37,7 +37,7 @@ def guard() -> None:
     for name in ("stdout", "stderr"):
         plain = getattr(sys, name)
         if isinstance(plain, io.TextIOWrapper):
-            # What we say on standard error comes before what a tool writes there, past us: line by line, terminal or not.
+            # What we say on standard error comes before what a tool writes there, past us: so line by line.
             encoding, by_line = plain.encoding, name == "stderr" or plain.line_buffering
             made = Printing(plain.detach(), encoding, "backslashreplace", line_buffering=by_line)
             setattr(sys, name, made)

@@ -339,7 +339,7 @@ tracing() {
 # Kill the tool unless that leaves a breakpoint, or a target that it is just about to take hold of.
 kill_it() {
     if [ "$writes" ] || [ "$interrupt" != "$leave" ]; then
-        if [ $((now - stuck)) -lt "$patience" ]; then
+        if [ "$stuck" = 0 ] || [ $((now - stuck)) -lt "$patience" ]; then
             send STOP
             pause $tick
             read -r stat 2>/dev/null <"/proc/$tool/stat"
