@@ -83,10 +83,4 @@ def _unpack(root: Path) -> None:
         with (Path(scratch) / "tar").open("wb") as out:
             rootfs.write(debs, out)
         subprocess.run(["tar", "-xf", Path(scratch) / "tar", "-C", root], check=True)
-    # The package's GOROOT is split in two, which absolute links join.
-    for link in [each for each in (root / GO_ROOT).iterdir() if each.is_symlink()]:
-        target = root / str(link.readlink()).lstrip("/") if link.readlink().is_absolute() else None
-        if target is not None:
-            link.unlink()
-            link.symlink_to(target)
     (root / "complete").touch()
