@@ -93,7 +93,12 @@ def test_a_sidecar_sees_what_the_host_sees(
             there = look.sent(engine, chosen.inspected[0], chosen.containers[0])
             here = look.here(chosen.containers, "x86_64")
             assert waits(there) == waits(here)
-            assert all(call for _, calls in waits(there) for call in calls), waits(there)
+            # What other tests left dead in a target that they share waits for nothing.
+            living = [
+                calls for (_, calls), each in zip(waits(there), there.processes, strict=True) if each.state != "Z"
+            ]
+            assert living
+            assert all(call for calls in living for call in calls), waits(there)
     assert_harmless(target("multiuid"))
 
 
