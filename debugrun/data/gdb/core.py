@@ -15,7 +15,6 @@ import json
 import os
 import re
 import signal
-import stat
 import struct
 import tarfile
 import time
@@ -146,24 +145,39 @@ class Bundle(io.RawIOBase):
         return len(data)
 
 
+def mapped_file(copy, name, places):
+    """A descriptor of the file that is mapped by that name, -1: none is found that begins as what runs."""
+    base = next((each[0] for each in copy.mappings if each[4] == name and each[3] == 0), None)
+    if base is None:
+        return -1
+    runs = copy.read(base, PAGE)  # noqa: F821
+    program = [f"/proc/{copy.pid}/exe"] if os.readlink(f"/proc/{copy.pid}/exe") == name else []
+    for file in (*program, *(root + name for root in places)):
+        if (fd := open_file(file)) >= 0:  # noqa: F821 - of prelude.py
+            page = os.pread(fd, PAGE, 0)  # noqa: F821
+            if page and runs.startswith(page):
+                return fd
+            os.close(fd)
+    return -1
+
+
 def bundle(copy):
     """The executable and the libraries by their paths in the target, as they are mapped; how many are missing."""
-    missing, left, seen = 0, LIBRARIES, set()
+    missing, left = 0, LIBRARIES
+    places = roots(copy.pid, f"/proc/{copy.pid}")  # noqa: F821 - of prelude.py
     with tarfile.open(fileobj=Bundle(), mode="w|") as tar:
         for name in dict.fromkeys(each[4] for each in copy.mappings if "x" in each[2] and each[4].startswith("/")):
-            try:
-                fd = os.open(f"/proc/{copy.pid}/root{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-            except OSError:
+            fd = mapped_file(copy, name, places)
+            if fd < 0:
                 missing += 1
                 continue
             with open(fd, "rb") as file:
                 told = os.fstat(fd)
-                if not stat.S_ISREG(told.st_mode) or told.st_size > min(LIBRARY, left) or name in seen:
+                if told.st_size > min(LIBRARY, left):
                     missing += 1
                     continue
-                seen.add(name)
                 left -= told.st_size
-                member = tarfile.TarInfo(name.lstrip("/"))
+                member = tarfile.TarInfo(name.removesuffix(DELETED).lstrip("/"))  # noqa: F821 - of prelude.py
                 member.size, member.mode = told.st_size, 0o644
                 tar.addfile(member, file)
     return missing

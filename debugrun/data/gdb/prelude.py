@@ -14,6 +14,8 @@ Why `set sysroot /proc/PID/root` alone is not enough:
   that the process mapped is named in /proc/PID/maps, free of links: such a library is linked to there.
 * A library may have been replaced on disk since it was mapped. What the process runs then begins with other
   bytes (ELF header, program headers and, as linkers order them, the build-id). No symbols beat wrong ones.
+* A process may have changed its root directory (chroot(2)) after it loaded its libraries: /proc/PID/maps and
+  /proc/PID/exe still name them from the root of its mount namespace. ".." leads up to that from its own root.
 """
 
 # Only what gdb's Python has loaded anyway is imported: pathlib would cost more than all the rest.
@@ -21,6 +23,7 @@ Why `set sysroot /proc/PID/root` alone is not enough:
 from __future__ import annotations
 
 import _signal
+import contextlib
 import os
 import stat
 import struct
@@ -33,6 +36,8 @@ MAX_HEADERS = 256
 AT_PHDR, AT_PHENT, AT_PHNUM = 3, 4, 5  # auxiliary vector, getauxval(3)
 PT_DYNAMIC, PT_PHDR, DT_DEBUG = 2, 6, 21  # elf(5)
 ELFCLASS64 = 2
+BUILD_ID = b"\4\0\0\0\x14\0\0\0\3\0\0\0GNU\0"  # its note, of 20 bytes: elf(5), "Notes"
+DELETED = " (deleted)"
 
 
 class Memory:
@@ -119,23 +124,60 @@ def link_map(pid: int, memory: Memory) -> list[tuple[str, int]]:
     return found
 
 
-def first_page(path: str) -> bytes:
-    """The beginning of a regular file; nothing when there is none (a pipe must not block us)."""
+def open_file(path: str) -> int:
+    """A descriptor of a regular file, to read from; -1 where there is none.
+
+    Nothing else is opened, whoever puts it there when: opening a pipe would block, and opening a device do something.
+    """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        found = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return -1
+    try:
+        if stat.S_ISREG(os.fstat(found).st_mode):
+            return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
+        pass
+    finally:
+        os.close(found)
+    return -1
+
+
+def first_page(path: str) -> bytes:
+    """The beginning of a regular file; nothing when there is none."""
+    fd = open_file(path)
+    if fd < 0:
         return b""
     try:
-        return os.read(fd, PAGE) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+        return os.read(fd, PAGE)
+    except OSError:
+        return b""
     finally:
         os.close(fd)
 
 
-def libraries(pid: int, root: str) -> tuple[dict[str, str], list[str]]:
-    """(name in the link map -> path in the target of the file that runs, names of which there is no such file)."""
+def roots(pid: int, proc: str) -> list[str]:
+    """Where the paths of a process may begin: its root directory, and that of its mount namespace if it is another."""
+    own = f"{proc}/root"
+    found = [own]
+    depth = os.readlink(own).rstrip("/").count("/")
+    if depth:
+        found.append(own + "/.." * depth)
+        # A folder between the two may be closed to us; the container's main process stands above it.
+        with contextlib.suppress(OSError):
+            if pid != 1 and os.path.samestat(os.stat(f"{proc}/ns/mnt"), os.stat("/proc/1/ns/mnt")):
+                found.append(f"{proc}/../1/root")
+    return found
+
+
+def libraries(pid: int, roots: list[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    """(name in the link map -> (path in the target, the file that runs), names of which there is no such file).
+
+    A file of our own at that path is as good when it has the same build-id.
+    """
     with open(f"/proc/{pid}/maps", "rb") as text:
         maps = mappings(text.read())
-    real: dict[str, str] = {}
+    real: dict[str, tuple[str, str]] = {}
     lost: list[str] = []
     memory = Memory(pid)
     try:
@@ -148,10 +190,14 @@ def libraries(pid: int, root: str) -> tuple[dict[str, str], list[str]]:
             if base is None:
                 continue
             runs = memory.read(base, PAGE)
-            for candidate in (name, path):
-                page = first_page(root + candidate)
+            names = dict.fromkeys((name, path))
+            places = [(each, root + each) for root in roots for each in names]
+            if BUILD_ID in runs:
+                places.append((name, path.removesuffix(DELETED)))
+            for each, file in places:
+                page = first_page(file)
                 if page and runs.startswith(page):
-                    real[name] = candidate
+                    real[name] = each, file
                     break
             else:
                 lost.append(name)
@@ -170,34 +216,35 @@ def leads_out(view: str, folder: str) -> bool:
     return False
 
 
-def farm(view: str, root: str, files: dict[str, str]) -> None:
+def farm(view: str, files: dict[str, str]) -> None:
     """A tree of links at `view`: each name leads to the file that runs, and its .debug to that one's.
 
     The names are the target's own: none may lead out of the tree, where a link of it would be made in the target.
     """
     os.mkdir(view, 0o700)
-    for name, path in files.items():
+    for name, file in files.items():
         folder = os.path.dirname(view + name)
         if os.path.normpath("." + name).startswith("..") or leads_out(view, folder):
             say(f"{name} leads out of the view of the target's files: no symbols for it")
             continue
         os.makedirs(folder, exist_ok=True)
-        for link, to in ((view + name, path), (folder + "/.debug", os.path.dirname(path) + "/.debug")):
-            if not os.path.lexists(link) and os.path.exists(root + to):
-                os.symlink(root + to, link)
+        for link, to in ((view + name, file), (folder + "/.debug", os.path.dirname(file) + "/.debug")):
+            if not os.path.lexists(link) and os.path.exists(to):
+                os.symlink(to, link)
 
 
-def executable(pid: int, root: str) -> str:
-    """The executable's path in the target; empty when only /proc/PID/exe leads to it (deleted, replaced).
+def executable(pid: int, roots: list[str]) -> tuple[str, str]:
+    """(the executable's path in the target, the file); empty when only /proc/PID/exe leads to it (deleted, replaced).
 
     So does it for a path that would need quoting in a command of gdb: a newline there would end the command.
     """
     path = os.readlink(f"/proc/{pid}/exe")
-    try:
-        same = os.path.samestat(os.stat(root + path), os.stat(f"/proc/{pid}/exe"))
-    except OSError:
-        same = False
-    return path if same and all(c.isalnum() or c in "/._+-@,:=~" for c in path) else ""
+    if all(c.isalnum() or c in "/._+-@,:=~" for c in path):
+        for root in roots:
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.stat(root + path), os.stat(f"/proc/{pid}/exe")):
+                    return path, root + path
+    return "", ""
 
 
 def say(text: str) -> None:
@@ -210,21 +257,24 @@ def settings(pid: int) -> list[str]:
     if os.path.samestat(os.stat("/proc/self/ns/mnt"), os.stat(f"/proc/{pid}/ns/mnt")):
         return ["set sysroot target:", "set debug-file-directory /usr/lib/debug"]  # in place: the names are right
     proc = hidden_from_realpath(pid)
-    root = f"{proc}/root"
-    path = executable(pid, root)
-    real, lost = libraries(pid, root)
+    places = roots(pid, proc)
+    path, program = executable(pid, places)
+    real, lost = libraries(pid, places)
     for name in lost:
         say(f"{os.path.basename(name)} on disk is not what PID {pid} runs (deleted or replaced): no symbols for it")
     view = f"/tmp/root.{pid}"
     if os.path.lexists(view):
         view += f".{os.getpid()}"
-    if lost or any(name != to for name, to in real.items()):
-        farm(view, root, {**{to: to for to in (path, *real.values()) if to}, **real})
+    if lost or len(places) > 1 or any((name, places[0] + name) != found for name, found in real.items()):
+        programs = {path: program} if path else {}
+        names = {name: file for name, (_, file) in real.items()}
+        farm(view, {**programs, **dict(real.values()), **names})
     else:
-        os.symlink(root, view)
+        os.symlink(places[0], view)
+    debug = ":".join([*(f"{root}/usr/lib/debug" for root in places), "/usr/lib/debug"])
     return [
         f"set sysroot {view}",
-        f"set debug-file-directory {root}/usr/lib/debug:/usr/lib/debug",
+        f"set debug-file-directory {debug}",
         "set exec-file-mismatch off",  # gdb would compare with the file of that name in its own container
         f"file {view}{path}" if path else f"file {proc}/exe",
     ]

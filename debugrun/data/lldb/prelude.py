@@ -49,19 +49,34 @@ def prepare(pid: int) -> None:
 
 def exchange_libraries(target: lldb.SBTarget, pid: int) -> None:
     """Every library by the file that the process has mapped; none is better than another one."""
+    places = roots(pid)
     modules = {module.GetObjectFileHeaderAddress().GetLoadAddress(target): module for module in target.module_iter()}
     for base, path in mapped(pid).items():
-        module, real = modules.get(base), f"/proc/{pid}/root{path}"
+        module = modules.get(base)
+        real = next((root + path for root in places if is_mapped(root + path, pid, base)), "")
         if module is not None and module.file.fullpath in {f"/proc/{pid}/exe", real}:
             continue
         if module is not None:
             target.RemoveModule(module)
-        found = target.AddModule(real, None, None, None) if is_mapped(real, pid, base) else None
+        found = target.AddModule(real, None, None, None) if real else None
         if found and found.IsValid():
             target.SetModuleLoadAddress(found, base)
         else:
             said = f"{path} on disk is not what PID {pid} runs (deleted or replaced): no symbols for it"
             print(f"debugrun: {said}", file=sys.stderr, flush=True)
+
+
+def roots(pid: int) -> list[str]:
+    """Where paths in /proc/PID/maps may begin: after a chroot(2) that is above its own root. lldb folds ".." itself."""
+    own = f"/proc/{pid}/root"
+    depth = os.readlink(own).rstrip("/").count("/")
+    if not depth:
+        return [own]
+    try:
+        above = os.open(own + "/.." * depth, os.O_PATH | os.O_DIRECTORY)  # open as long as lldb runs
+    except OSError:
+        return [own]
+    return [own, f"/proc/{os.getpid()}/fd/{above}"]
 
 
 def lines(pid: int) -> Iterator[tuple[int, str, int, str, int, str]]:

@@ -11,14 +11,27 @@ gap=/tmp/.gap.$$
 view=/tmp/perf-root.$$
 mkdir "$gap" && exec 9<"$gap" && rmdir "$gap" || exit
 proc=/proc/self/fd/9/../../proc/$pid
-root=$proc/root
+own=$proc/root
 exe=$(readlink "/proc/$pid/exe")
 
-# perf looks for a compiler's map of generated code in its own /tmp.
-[ -e "$root/tmp/perf-$pid.map" ] && ln -sf "$root/tmp/perf-$pid.map" /tmp/
+# Paths begin at the root of its mount namespace: after a chroot(2) that stands above its own root.
+jail=$(readlink "/proc/$pid/root")
+root=$own rest=${jail%/}
+while [ "$rest" != "${rest#/}" ]; do
+    root=$root/.. rest=${rest%/*}
+done
 
-# Debug files by build-id (perf has no build-ids here) and a removed executable need a tree of links.
-if [ -d "$root/usr/lib/debug/.build-id" ] || [ "$exe" != "${exe% (deleted)}" ]; then
+# perf looks for a compiler's map of generated code in its own /tmp. A pipe there would block it.
+map=$own/tmp/perf-$pid.map
+[ -f "$map" ] && [ ! -L "$map" ] && ln -sf "$map" /tmp/
+
+# link PATH FILE: PATH in the view.
+link() {
+    [ -e "$view$1" ] || { mkdir -p "$view${1%/*}" && ln -s "$2" "$view$1"; }
+}
+
+# Debug files by build-id (perf has no build-ids here), a removed executable and a changed root need a tree of links.
+if [ -d "$root/usr/lib/debug/.build-id" ] || [ "$exe" != "${exe% (deleted)}" ] || [ "$root" != "$own" ]; then
     sed -n 's|^[^ ]* ..x[^/]* \(/.*\)|\1|p' "/proc/$pid/maps" | sort -u | while IFS= read -r path; do
         file=$root$path
         [ "$path" = "$exe" ] && file=$proc/exe
@@ -26,15 +39,13 @@ if [ -d "$root/usr/lib/debug/.build-id" ] || [ "$exe" != "${exe% (deleted)}" ]; 
         folder=${path%/*}
         # A .debug of the tree is a link to the target's: nothing is to be made behind it.
         case $folder/ in */.debug/*) continue ;; esac
-        mkdir -p "$view$folder"
-        ln -s "$file" "$view$path"
+        link "$path" "$file"
+        # What it mapped while it was recorded is named from its own root on.
+        [ "$root" != "$own" ] && [ "$path" != "${path#"$jail"/}" ] && link "${path#"$jail"}" "$file"
         [ -d "$root$folder/.debug" ] && ln -sfn "$root$folder/.debug" "$view$folder/.debug"
         id=$(perf buildid-list -i "$file" 2>/dev/null)
         debug=$root/usr/lib/debug/.build-id/${id%"${id#??}"}/${id#??}.debug
-        if [ -n "$id" ] && [ -f "$debug" ]; then
-            mkdir -p "$view/usr/lib/debug$folder"
-            ln -s "$debug" "$view/usr/lib/debug$path.debug"
-        fi
+        [ -n "$id" ] && [ -f "$debug" ] && link "/usr/lib/debug$path.debug" "$debug"
     done
 else
     ln -s "$root" "$view"

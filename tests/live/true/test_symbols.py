@@ -75,9 +75,14 @@ def start(client: docker.DockerClient, target: Callable[[str], str]) -> Iterator
     assert target("root")  # the images are there
     made: list[Container] = []
 
-    def run(image: str, *words: str) -> Container:
-        command = list(words) or None
-        made.append(client.containers.run(f"debugrun-test/{image}", command, detach=True, network_mode="none"))
+    def run(image: str, *words: str, cap_add: tuple[str, ...] = ()) -> Container:
+        command, given = list(words) or None, list(cap_add)
+        filters = ["seccomp=unconfined"] if given else []  # pivot_root(2) is blocked whatever is given
+        made.append(
+            client.containers.run(
+                f"debugrun-test/{image}", command, cap_add=given, security_opt=filters, detach=True, network_mode="none"
+            )
+        )  # fmt: skip
         deadline = time.monotonic() + 10
         while b"tick" not in made[-1].logs():
             assert time.monotonic() < deadline
@@ -221,6 +226,71 @@ def test_the_target_is_not_written_to(
     for name in ("abslink", "trap"):
         sidecar(target(name), gdb(*BACKTRACE))
         assert client.containers.get(target(name)).diff() is None
+
+
+JAILED = "import os, time; os.chroot('/opt/app'); print('tick', flush=True); "
+ASLEEP, BUSY = JAILED + "time.sleep(1e6)", JAILED + "exec('while True: pass')"
+# What a worker needs, in a root of its own.
+COPY = """
+ldd() { /lib64/ld-linux-x86-64.so.2 --list "$1" | sed -n 's/.* \\(\\/[^ ]*\\) (.*/\\1/p'; }
+new=$1; mkdir -p $new/opt/app $new/lib64 $new/old
+cp -L /opt/app/worker $new/opt/app/
+cp -L /lib64/ld-linux-x86-64.so.2 $new/lib64/
+for file in $(ldd /opt/app/worker); do mkdir -p $new${file%/*}; cp -L $file $new$file; done
+"""
+CHROOT = f"{COPY} exec busybox chroot $new /opt/app/worker"
+PIVOT = f"mkdir -p $1; mount -t tmpfs none $1; {COPY} cd $new && busybox pivot_root . old && exec /opt/app/worker"
+
+
+@pytest.mark.parametrize(
+    ("words", "tail"),
+    [
+        pytest.param(("python3", "-c", ASLEEP), ["Py_RunMain", "Py_BytesMain"], id="changed its root later"),
+        pytest.param(("sh", "-c", CHROOT, "sh", "/srv/jail"), ["work", "serve", "main"], id="started in another root"),
+        pytest.param(
+            ("busybox", "unshare", "-m", "sh", "-c", PIVOT, "sh", "/srv"),
+            ["work", "serve", "main"],
+            id="in a mount namespace of its own",
+        ),
+    ],
+)  # fmt: skip
+def test_a_process_with_another_root_is_named_by_its_own_files(
+    words: tuple[str, ...], tail: list[str], start: Callable[..., Container], sidecar: Callable[..., Output]
+) -> None:
+    container = start("full", *words, cap_add=("SYS_ADMIN",) if "unshare" in words else ())
+    output = sidecar(container.id, gdb(*BACKTRACE, "-ex", "info sharedlibrary"))
+    frames = output.frames()
+    assert [name for name in frames if name in tail] == tail, output
+    assert "debugrun:" not in output.stderr
+    assert re.search(r"Yes .*/libc\.so\.6$", output.stdout, re.MULTILINE), output
+    assert not re.search(r" No +/", output.stdout), output
+
+
+def test_what_lies_in_the_place_of_a_jailed_library_does_no_harm(
+    start: Callable[..., Container], sidecar: Callable[..., Output]
+) -> None:
+    """A pipe would block who opens it, a link leads into the sidecar, and a file may have no end."""
+    library = "/usr/lib/x86_64-linux-gnu/libz.so.1"
+    hostile = JAILED.replace("print", "os.chroot('../../../..'); {}; os.chroot('/opt/app'); print", 1)
+    for change in (
+        f"os.rename('{library}', '/z'); os.mkfifo('{library}')",
+        f"os.rename('{library}', '/z'); os.symlink('/dev/zero', '{library}')",
+        f"os.rename('{library}', '/z'); os.truncate(os.open('{library}', os.O_CREAT | os.O_RDWR), 1 << 40)",
+    ):
+        program = "import ctypes; ctypes.CDLL('libz.so.1'); " + hostile.format(change) + "time.sleep(1e6)"
+        container = start("full", "python3", "-c", program)
+        output = sidecar(container.id, gdb(*BACKTRACE))
+        assert "Py_BytesMain" in output.frames(), output
+        assert "debugrun:" not in output.stderr  # it is found where it was moved to
+
+
+def test_perf_names_the_functions_of_a_jailed_process(
+    start: Callable[..., Container], sidecar: Callable[..., Output]
+) -> None:
+    container = start("full", "python3", "-c", BUSY)
+    report = ("perf", "report", "--stdio", "-q", "-i", "/tmp/perf.data", "--no-children", "-G")  # noqa: S108
+    output = sidecar(container.id, ("sh", "-c", PROFILE, "sh", *symbols.perf_arguments(1), *report))
+    assert output.stdout.strip().partition("\n")[0].endswith("[.] _PyEval_EvalFrameDefault"), output
 
 
 PROFILE = """
