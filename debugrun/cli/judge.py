@@ -22,7 +22,7 @@ from debugrun.cli.options import (
 )
 from debugrun.cli.question import Question
 from debugrun.core.ask.attempt import Attempt
-from debugrun.core.ask.dockerline import capability_names, with_seccomp
+from debugrun.core.ask.dockerline import capability_names, not_of_exec, with_seccomp
 from debugrun.core.ask.request import Request, ceiling
 from debugrun.core.decide.judge_attempt import judged
 from debugrun.core.decide.plan import Plan
@@ -73,6 +73,15 @@ def judge(  # noqa: PLR0913 - each is an option of the command line
     """
     limit = ceiling("privileged", placement)
     assert limit.via is not None  # noqa: S101 - ceiling() has checked the word
+    of_run = {
+        "--cap-add": cap_add,
+        "--cap-drop": cap_drop,
+        "--seccomp": seccomp != "default",
+        "--apparmor": apparmor,
+        "--no-new-privileges": no_new_privileges,
+    }
+    if limit.via is Placement.HERE and (wrong := [name for name, value in of_run.items() if value]):
+        raise not_of_exec(wrong[0])
     attempt = Attempt(
         placement=limit.via,
         user=user,

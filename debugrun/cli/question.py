@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import Mode, Tool
 from debugrun.engine import engine
 from debugrun.errors import UsageError
+from debugrun.launch import typed
 from debugrun.observe.target import look as observe
 from debugrun.toolbox import catalog
 
@@ -34,9 +37,19 @@ class Question:
 
 def look(question: Question) -> tuple[Tool, Mode, Facts, Attempt | None]:
     """(tool, mode, facts, the attempt). The docker line fills in what was not said; both must agree."""
+    if question.facts_file is not None:
+        return _asked(question, None)
+    with contextlib.ExitStack() as stack:
+        return _asked(question, lambda: stack.enter_context(engine.connect()))
+
+
+def _asked(question: Question, connect: Callable[[], engine.Engine] | None) -> tuple[Tool, Mode, Facts, Attempt | None]:
+    """`look`; what only an engine knows of a line stays open without one."""
     request, attempt = question.request, question.attempt
     line = dockerline.parse(question.pasted) if question.pasted else None
+    connection = connect() if line is not None and connect is not None else None
     if line is not None:
+        line = line if connection is None else typed.filled(connection, line)
         attempt = line.attempt
         request = _filled(request, line, question)
     if not request.tool:
@@ -48,12 +61,17 @@ def look(question: Question) -> tuple[Tool, Mode, Facts, Attempt | None]:
         pid = dockerline.pid_of(line.argv, mode)
         on_host = line.attempt.pid_mode == "host"
         request = dataclasses.replace(request, pid=None if on_host else pid, host_pid=pid if on_host else None)
-    return tool, mode, _facts(request, tool, question.facts_file), _read(attempt)
+    if question.facts_file is not None:
+        return tool, mode, read_facts(question.facts_file), _read(attempt)
+    if not request.container:
+        raise UsageError("no-target", "a container or --facts FILE is missing", f"debugrun judge {tool.name} CONTAINER")
+    assert connect is not None  # noqa: S101 - without facts there is an engine
+    return tool, mode, observe(connection or connect(), request, tool), _read(attempt)
 
 
 def _filled(request: Request, line: dockerline.Line, question: Question) -> Request:
     """The request with the tool and the container of the line. Raises UsageError where they contradict."""
-    tool = request.tool or _tool_of(line.argv, question.folder)
+    tool = request.tool or _tool_of(line.programs, question.folder)
     container = request.container or line.container or ""
     if not container and question.facts_file is None:
         message = "the line joins no container: it has a PID namespace of its own"
@@ -63,23 +81,14 @@ def _filled(request: Request, line: dockerline.Line, question: Question) -> Requ
     return dataclasses.replace(request, tool=tool, container=container)
 
 
-def _tool_of(argv: tuple[str, ...], folder: Path) -> str:
+def _tool_of(programs: tuple[str, ...], folder: Path) -> str:
     """The tool whose binary the line runs."""
-    binary = Path(argv[0]).name if argv else ""
-    for name in sorted(catalog.names(folder), key=lambda name: name != binary):
-        if catalog.load(name, folder).binary == binary:
-            return name
-    message = f"the line runs {binary or 'no command'!r}, which is not a tool that debugrun knows"
+    for binary in programs:
+        for name in sorted(catalog.names(folder), key=lambda name: name != binary):
+            if catalog.load(name, folder).binary == binary:
+                return name
+    message = f"the line runs {(*programs, 'no command')[0]!r}, which is not a tool that debugrun knows"
     raise UsageError("no-such-tool", message, "debugrun tools")
-
-
-def _facts(request: Request, tool: Tool, facts_file: Path | None) -> Facts:
-    if facts_file is not None:
-        return read_facts(facts_file)
-    if not request.container:
-        raise UsageError("no-target", "a container or --facts FILE is missing", f"debugrun judge {tool.name} CONTAINER")
-    with engine.connect() as connection:
-        return observe(connection, request, tool)
 
 
 def _read(attempt: Attempt | None) -> Attempt | None:

@@ -19,6 +19,7 @@ from debugrun.errors import EXIT_NO_TOOL, TargetError
 
 _CHUNK = 16 * 1024  # bytes of an archive that hold the head of its first file
 _PASSWD = 1 << 20  # bytes of /etc/passwd: some thousand users
+NOBODY = "65534:0"
 _LINE = 256  # bytes of a #! line: linux/binfmts.h BINPRM_BUF_SIZE
 _DIRECTORY, _EXECUTABLE = 1 << 31, 0o111  # Go's fs.FileMode
 
@@ -28,8 +29,7 @@ def program(engine: Engine, container: str, inspected: Json, *, elf: bool) -> Pr
 
     Raises TargetError: the image has no such program.
     """
-    config = _map(inspected, "Config")
-    argv = (*_words(config, "Entrypoint"), *_words(config, "Cmd"))
+    config, argv = _map(inspected, "Config"), command(inspected)
     environment = (str(each).partition("=") for each in _list(config, "Env"))
     variables = frozenset(name for name, _, _ in environment)
     if not argv:
@@ -41,6 +41,12 @@ def program(engine: Engine, container: str, inspected: Json, *, elf: bool) -> Pr
         raise TargetError("no-program", message, "give another after --, or --entrypoint", status=EXIT_NO_TOOL)
     interpreter = _interpreter(_head(engine, container, path), path) if elf else ()
     return Program(argv=argv, interpreter=interpreter, variables=variables)
+
+
+def command(inspected: Json) -> tuple[str, ...]:
+    """What a container starts: its entrypoint and its command; () for none."""
+    config = _map(inspected, "Config")
+    return (*_words(config, "Entrypoint"), *_words(config, "Cmd"))
 
 
 def find(engine: Engine, container: str, inspected: Json, name: str) -> str | None:
@@ -93,26 +99,46 @@ def _interpreter(head: bytes, path: str) -> tuple[str, ...]:
     return (*line.split(None, 1), path) if line else ()
 
 
-def user(engine: Engine, container: str, inspected: Json) -> str:
-    """The numeric "uid:gid" that the container runs as; a name is looked up in its /etc/passwd.
+def user(engine: Engine, container: str, inspected: Json, typed: str | None = None) -> str:
+    """The numeric "uid:gid" that the container runs as, or `typed` would; a name is looked up in its /etc/passwd.
 
     A name that is not there counts as nobody's, 65534: the engine will refuse to start it.
     """
-    typed = str(_map(inspected, "Config").get("User") or "0")
+    return known_user(engine, container, inspected, typed) or NOBODY
+
+
+def known_user(engine: Engine, container: str, inspected: Json, typed: str | None = None) -> str | None:
+    """`user`; None for a name that neither /etc/passwd nor, of a group, /etc/group has.
+
+    moby daemon/oci_linux.go getUser(): a number without a line there has group 0.
+    """
+    typed = typed or str(_map(inspected, "Config").get("User") or "0")
     name, _, group = typed.partition(":")
-    if name in {"0", "root"} or (is_number(name) and is_number(group)):
-        return f"{'0' if name == 'root' else name}:{group if is_number(group) else '0'}"
-    lines = _passwd(engine, container).splitlines()
+    if name in {"0", "root"} and (is_number(group) or not group):
+        return f"0:{group or 0}"
+    if not is_number(name) or not group:
+        entry = _entry(engine, container, "/etc/passwd", name)
+        if entry is None and not is_number(name):
+            return None
+        name, own = (entry[2], entry[3]) if entry else (name, "0")
+        group = group or own
+    if not is_number(group):
+        entry = _entry(engine, container, "/etc/group", group)
+        if entry is None:
+            return None
+        group = entry[2]
+    return f"{name}:{group}"
+
+
+def _entry(engine: Engine, container: str, path: str, name: str) -> list[str] | None:
+    """The line of passwd(5) or group(5) of that name or number: their third field is the number."""
+    if engine.archive_stat(container, path) is None:
+        return None
+    lines = _first(engine, container, path, _PASSWD).decode(errors="replace").splitlines()
     for fields in (line.split(":") for line in lines):
-        if len(fields) > 3 and name in {fields[0], fields[2]}:  # noqa: PLR2004 - passwd(5): the group is the fourth
-            return f"{fields[2]}:{group if is_number(group) else fields[3]}"
-    return f"{name if is_number(name) else 65534}:{group if is_number(group) else 0}"
-
-
-def _passwd(engine: Engine, container: str) -> str:
-    if engine.archive_stat(container, "/etc/passwd") is None:
-        return ""
-    return _first(engine, container, "/etc/passwd", _PASSWD).decode(errors="replace")
+        if len(fields) > 3 and name in {fields[0], fields[2]} and is_number(fields[2]):  # noqa: PLR2004
+            return fields
+    return None
 
 
 def _map(value: Json, key: str) -> Json:

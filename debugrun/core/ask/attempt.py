@@ -15,7 +15,11 @@ class Attempt:
     "custom"; then `profile` is the profile's JSON text, and `profile_file` the path that was typed. `selinux` is
     "disable" or None. `pid_mode` and
     `network` are as typed: "" for a namespace of its own, "host", "container:NAME". `mounts` are paths of the host,
-    seen at the same place. `argv` is the tool's command line where it is known.
+    seen at the same place. `argv` is the tool's command line where it is known, and `typed` what of it was typed, if
+    the image adds to that; `entrypoint` is the one of the line.
+
+    What the image tells, or the container that an exec enters: `runs_as` is the user as "uid:gid", `missing` a program
+    of the line that is not there. `no_image`: the engine does not have it; `no_user`: it has none of that name.
     """
 
     placement: Placement
@@ -36,3 +40,9 @@ class Attempt:
     runtime: str = ""
     mounts: tuple[str, ...] = ()
     argv: tuple[str, ...] = ()
+    typed: tuple[str, ...] | None = None
+    entrypoint: str | None = None
+    runs_as: str | None = None
+    missing: str = ""
+    no_image: bool = False
+    no_user: bool = False

@@ -24,6 +24,7 @@ from debugrun.core.know.typed import as_typed
 from debugrun.errors import UsageError
 
 _LONG = {"-u": "--user", "-v": "--volume", "--net": "--network"}
+_MAPS = ("--uidmap", "--gidmap", "--subuidname", "--subgidname")
 _SHELLS = frozenset({"sh", "bash", "ash", "dash"})
 
 
@@ -44,10 +45,21 @@ class Line:
     @property
     def argv(self) -> tuple[str, ...]:
         """What the line runs, inside `sh -c` too where that is all that the shell is for."""
-        words = self.attempt.argv
-        if len(words) == 3 and posixpath.basename(words[0]) in _SHELLS and words[1] == "-c":  # noqa: PLR2004
-            return tuple(shlex.split(words[2]))
-        return words
+        return _unwrapped(self.attempt.argv)
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The names of what the line may run: its first word, and the one that an image's entrypoint is given."""
+        typed = self.attempt.typed or ()
+        words = (argv[0] for argv in (self.argv, _unwrapped(typed)) if argv)
+        return tuple(dict.fromkeys(posixpath.basename(word) for word in words))
+
+
+def _unwrapped(words: tuple[str, ...]) -> tuple[str, ...]:
+    """What `sh -c` runs, where that is all of it."""
+    if len(words) == 3 and posixpath.basename(words[0]) in _SHELLS and words[1] == "-c":  # noqa: PLR2004
+        return tuple(shlex.split(words[2]))
+    return words
 
 
 def parse(words: Sequence[str]) -> Line:
@@ -69,6 +81,12 @@ def parse(words: Sequence[str]) -> Line:
 
 def _usage(why: str) -> UsageError:
     return UsageError("bad-docker-line", why, "debugrun judge -- docker run -it --pid container:web IMAGE gdb -p 1")
+
+
+def not_of_exec(name: str) -> UsageError:
+    """`docker exec` gives a process what its container has: the option is none of its."""
+    message = f"docker exec has no {name}: what a container may do is fixed when it is made"
+    return UsageError("not-of-exec", message, "debugrun recreate CONTAINER --cap-add NAME, or a sidecar: docker run")
 
 
 def _after_global_options(words: list[str]) -> list[str]:
@@ -96,10 +114,11 @@ def _run(words: list[str], client: str) -> Line:
         privileged=options.switch("--privileged"),
         pid_mode=options.last("--pid"),
         network=options.last("--network"),
-        userns=options.last("--userns"),
+        userns=options.last("--userns") or next((name for name in _MAPS if options.all(name)), ""),
         runtime=options.last("--runtime"),
         mounts=tuple(_mounts(options)),
         argv=((entry,) if entry else ()) + tuple(rest[1:]),
+        entrypoint=entry or None,
     )
     for opt in options.all("--security-opt"):
         attempt = _secured(attempt, opt)
@@ -123,6 +142,8 @@ def _mounts(options: _Options) -> Iterator[str]:
 
 def _exec(words: list[str]) -> Line:
     options, rest = _options(words)
+    if strange := sorted(set(options.values) - known_options("of_exec")):
+        raise not_of_exec(strange[0])
     if not rest:
         raise _usage("the line names no container")
     attempt = Attempt(

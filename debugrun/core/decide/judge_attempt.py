@@ -5,6 +5,7 @@ The planner searches options; here one is given. Both are judged by the same fun
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from dataclasses import replace
 
 from debugrun.core.ask.attempt import Attempt
 from debugrun.core.ask.number import is_number
+from debugrun.core.ask.selection import INITS
 from debugrun.core.decide import judge as judging
 from debugrun.core.decide.plan import grant_of
 from debugrun.core.grants import Gate, Grant, Layer, Option, Placement, Verdict
@@ -88,6 +90,8 @@ def identity(attempt: Attempt, facts: Facts) -> str:
     (moby daemon/oci_linux.go getUser()): an image of debug tools has none for other uids than root's. An exec finds
     the container's own file: the process itself shows what it says. Raises UsageError for a name that is not known.
     """
+    if attempt.runs_as is not None:
+        return attempt.runs_as
     process, own = facts.process, facts.container.user
     theirs = f"{process.uids[1]}:{process.gids[1]}"
     if attempt.placement is Placement.HERE:
@@ -143,8 +147,15 @@ def capabilities(attempt: Attempt, engine: EngineFacts) -> tuple[str, ...]:
 def _before(attempt: Attempt, tool: Tool, mode: Mode, facts: Facts) -> list[Gate]:
     """What stands in the way before any layer is asked: no such tool there, the wrong namespaces, a wrong word."""
     name, target = tool.binary, facts.container.name
+    where = target if attempt.placement is Placement.HERE else str(attempt.image)
+    if attempt.no_user:
+        return [_gate(Verdict.CLOSED, f"{where} has no user {attempt.user!r}: nothing starts", "its /etc/passwd")]
+    if attempt.missing:
+        status = "126 or 127" if attempt.placement is Placement.HERE else "127"
+        fact = f"{where} holds no {attempt.missing}: the line ends with status {status}"
+        return [_gate(Verdict.CLOSED, fact, "the PATH of its file system")]
     if attempt.placement is Placement.HERE:
-        held = name in dict(facts.container.tools)
+        held = attempt.typed is not None or name in dict(facts.container.tools)
         return [] if held else [_gate(Verdict.CLOSED, f"{target} holds no {name}", "the PATH of its file system")]
     gates = []
     if mode.about_process and not _joins(attempt.pid_mode, facts):
@@ -160,6 +171,12 @@ def _before(attempt: Attempt, tool: Tool, mode: Mode, facts: Facts) -> list[Gate
 def _wrong_words(attempt: Attempt, facts: Facts) -> Iterator[Gate]:
     """What the engine would not take, and what is not known of it."""
     engine = facts.engine
+    if attempt.no_image:
+        fact = f"the engine does not have {attempt.image}: as whom it runs, and whether it holds the tool, is not known"
+        yield _gate(Verdict.UNKNOWN, fact, "docker pull")
+    if attempt.typed is not None and (between := _between(attempt)):
+        fact = f"{attempt.image} starts {between}: what that makes of the words after it is not known"
+        yield _gate(Verdict.UNKNOWN, fact, "the image's ENTRYPOINT")
     for word in sorted((set(attempt.cap_add) | set(attempt.cap_drop)) - {"ALL", *CAPABILITIES}):
         yield _gate(Verdict.CLOSED, f"there is no capability {word}", "capabilities(7)")
     if engine.name == "podman" and (both := _contradicted(attempt)):
@@ -176,9 +193,21 @@ def _wrong_words(attempt: Attempt, facts: Facts) -> Iterator[Gate]:
     if attempt.userns == "host" and engine.userns_remap:
         fact = "--userns host on a remapped engine: ids differ on both sides"
         yield _gate(Verdict.UNKNOWN, fact, "dockerd(8) --userns-remap")
+    if attempt.userns not in {"", "host"}:
+        fact = f"what {attempt.userns} makes of its ids is not known"
+        yield _gate(Verdict.UNKNOWN, fact, "podman-run(1) --userns, --uidmap")
     if attempt.runtime not in {"", engine.default_runtime}:
         fact = f"what runtime {attempt.runtime} does to it is not known"
         yield _gate(Verdict.UNKNOWN, fact, "docker run(1) --runtime")
+
+
+def _between(attempt: Attempt) -> str:
+    """The program that an image starts in the place of what was typed; "" where that is what runs."""
+    added = attempt.argv[: len(attempt.argv) - len(attempt.typed or ())]
+    if attempt.entrypoint or not added or not attempt.typed:
+        return ""
+    program = posixpath.basename(added[0])
+    return "" if program in INITS or posixpath.basename(attempt.typed[0]).startswith("-") else added[0]
 
 
 def _contradicted(attempt: Attempt) -> list[str]:
@@ -225,7 +254,7 @@ def plain(tool: Tool, facts: Facts, mode: Mode) -> Attempt:
 
 def docker_line(attempt: Attempt, mode: Mode, facts: Facts) -> str:
     """The attempt as a line, for a POSIX shell: only what bears on the verdict, never an environment variable."""
-    argv = attempt.argv or _plain_argv(mode, facts.process.pid)
+    argv = (attempt.argv if attempt.typed is None else attempt.typed) or _plain_argv(mode, facts.process.pid)
     terminal = "-it" if mode.prompt else "-i"
     user = ["--user", attempt.user] if attempt.user else []
     privileged = ["--privileged"] if attempt.privileged else []
@@ -244,6 +273,8 @@ def docker_line(attempt: Attempt, mode: Mode, facts: Facts) -> str:
     words += [word for path in attempt.mounts for word in ("--mount", f"type=bind,src={path},dst={path}")]
     words += ["--security-opt", f"apparmor={attempt.apparmor}"] if attempt.apparmor else []
     words += ["--security-opt", "label=disable"] if attempt.selinux else []
+    if attempt.entrypoint:
+        words, argv = [*words, "--entrypoint", attempt.entrypoint], argv[1:]
     return shlex.join([*words, attempt.image or "IMAGE", *argv])
 
 

@@ -83,7 +83,7 @@ def judged(line: str, tool: str = "gdb", /, **facts: Mapping[str, object]) -> Op
         ),
         (
             "docker run --entrypoint gdb --some-option=of-the-future --pid container:web i -p 1",
-            Attempt(placement=Placement.SIDECAR),
+            Attempt(placement=Placement.SIDECAR, entrypoint="gdb"),
         ),
     ],
 )  # fmt: skip
@@ -280,3 +280,36 @@ def test_the_capabilities_of_a_new_container(
     about = cases.vary(cases.PLAIN, {"engine": engine}).engine
     typed = Attempt(placement=Placement.SIDECAR, cap_add=add, cap_drop=drop)
     assert judge_attempt.capabilities(typed, about) == expected
+
+
+@pytest.mark.parametrize(
+    ("added", "verdict", "says"),
+    [
+        ({"typed": ("gdb", "-p", "1"), "argv": ("/entry.sh", "gdb", "-p", "1")}, Verdict.UNKNOWN, "starts /entry.sh"),
+        ({"typed": ("gdb", "-p", "1"), "argv": ("/usr/bin/tini", "--", "gdb", "-p", "1")}, Verdict.OPEN, ""),
+        ({"typed": ("-p", "1"), "argv": ("gdb", "-p", "1")}, Verdict.OPEN, ""),
+        ({"no_image": True}, Verdict.UNKNOWN, "does not have i"),
+        ({"missing": "gdb"}, Verdict.CLOSED, "i holds no gdb"),
+        ({"runs_as": "1000:1000"}, Verdict.CLOSED, "uid:gid 1000:1000"),
+    ],
+)
+def test_what_the_image_says_counts(added: Mapping[str, object], verdict: Verdict, says: str) -> None:
+    decision = cases.decide({"tool": "gdb", "facts": {}})
+    attempt = dataclasses.replace(parse("docker run --pid container:target i gdb -p 1").attempt, **added)  # type: ignore[arg-type]
+    attempt = dataclasses.replace(attempt, pid_mode=f"container:{decision.facts.container.name}")
+    option = judge_attempt.judged(attempt, decision.tool, decision.mode, decision.facts)
+    assert option.verdict is verdict
+    assert says in " ".join(gate.fact for gate in option.gates)
+
+
+@pytest.mark.parametrize("flag", ["--userns keep-id", "--uidmap 0:1:1000"])
+def test_ids_that_a_line_maps_are_not_taken_for_known(flag: str) -> None:
+    line = f"podman run {flag} --pid container:web i gdb -p 1"
+    assert judged(line, "gdb").verdict in {Verdict.UNKNOWN, Verdict.CLOSED}
+    assert any(gate.verdict is Verdict.UNKNOWN for gate in judged(line).gates)
+
+
+@pytest.mark.parametrize("flag", ["--cap-add X", "--net host", "-v /a:/a", "--pid=host", "--some-option=of-the-future"])
+def test_an_exec_takes_no_option_of_run(flag: str) -> None:
+    with pytest.raises(UsageError, match="docker exec has no --"):
+        parse(f"docker exec {flag} web gdb -p 1")

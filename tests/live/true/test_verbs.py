@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import re
 import shlex
 from collections import Counter
@@ -252,3 +253,65 @@ def test_the_reference_and_the_page_about_this_engine(
     assert version in said["engine"]["value"]
     assert page["tools"]["gdb"]["root"]["grant"] is not None
     assert {"works", "tools", "checks", "schema"} == set(page)
+
+
+@pytest.fixture
+def for_u1000(engine: docker.APIClient, targets: Mapping[str, str]) -> Iterator[str]:
+    """An image with gdb that runs as uid 1000 by itself."""
+    assert targets  # the images are there
+    name = f"debugrun-test/user-{os.urandom(4).hex()}"
+    made = engine.create_container("debugrun-test/full:latest")
+    engine.commit(made, repository=name, changes=["USER 1000:1000"])
+    engine.remove_container(made)
+    yield name
+    engine.remove_image(name)
+
+
+def test_a_line_runs_as_its_image_says_and_what_that_holds(
+    engine: docker.APIClient, target: Callable[[str], str], debugrun: Callable[..., Completed], for_u1000: str
+) -> None:
+    """Both ways: the same line is open on one target and closed on the other, and so it is when it is run."""
+    for name, status in (("u1000", 0), ("root", 126)):
+        words = ["gdb", "-p", "1", "-batch", "-ex", "bt"]
+        line = ["docker", "run", "--pid", f"container:{target(name)}", for_u1000, *words]
+        said = debugrun("judge", "--", *line, status=status)
+        assert "as 1000:1000" in said.stdout
+        host = engine.create_host_config(pid_mode=f"container:{target(name)}", network_mode="none")
+        made = engine.create_container(for_u1000, words, host_config=host)
+        try:
+            engine.start(made)
+            engine.wait(made, timeout=60)
+            seen = engine.logs(made)
+        finally:
+            engine.remove_container(made, force=True)
+        assert (b"(process 1) detached" in seen) is (status == 0), seen
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "says"),
+    [
+        ("run --pid container:{t} debugrun-test/app gdb -p 1", 126, "holds no gdb: the line ends with status 127"),
+        ("run --pid container:{t} debugrun-test/full:latest sh -c 'py-spy dump --pid 1'", 126, "holds no py-spy"),
+        ("run --pid container:{t} --entrypoint gdb -u nosuch debugrun-test/full:latest -p 1", 126, "no user 'nosuch'"),
+        ("run --pid container:{t} -u 1000:1000 debugrun-test/absent:1 gdb -p 1", 125, "does not have debugrun-test"),
+        ("exec -u nosuch {own} gdb -p 1", 126, "has no user 'nosuch'"),
+        ("exec -u 1000 {t} gdb -p 1", 126, "holds no gdb: the line ends with status 126 or 127"),
+        ("exec --cap-add SYS_PTRACE {own} gdb -p 1", 2, "docker exec has no --cap-add"),
+        ("exec --security-opt=seccomp=unconfined {own} gdb -p 1", 2, "docker exec has no --security-opt"),
+    ],
+)  # fmt: skip
+def test_what_a_line_asks_for_and_is_not_there_is_said(
+    line: str, status: int, says: str, target: Callable[[str], str], debugrun: Callable[..., Completed]
+) -> None:
+    words = shlex.split(line.format(t=target("u1000"), own=target("owngdb")))
+    said = debugrun("judge", "--", "docker", *words, status=status)
+    assert says in said.stdout + said.stderr
+
+
+def test_no_flag_of_run_is_dropped_for_an_exec(
+    target: Callable[[str], str], debugrun: Callable[..., Completed]
+) -> None:
+    said = debugrun(
+        "judge", "gdb", target("owngdb"), "--placement", "here", "--cap-add", "SYS_PTRACE", status=2
+    )  # fmt: skip
+    assert "docker exec has no --cap-add" in said.stderr
