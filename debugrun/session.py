@@ -22,7 +22,7 @@ from debugrun.attach.invocation import (
 from debugrun.attach.place import Place
 from debugrun.core.ask.pod_reference import is_pod_reference
 from debugrun.core.ask.request import Request
-from debugrun.core.decide import neighbour
+from debugrun.core.decide import programs
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.decide.widen_profile import profile_json
 from debugrun.core.grants import Layer, Option, Placement
@@ -101,7 +101,7 @@ class Containers:
             mender=is_our_toolbox(option, decision.facts),
             profile_json=profile_json(option, decision.facts),
             only=steps[0].argv if can_start_with(steps, option, decision.facts) else (),
-            toolbox=neighbour.of_toolbox(option, decision.facts),
+            toolbox=programs.of_toolbox(option, decision.facts),
             hidden=useless_copies(tool, option, decision.facts),
         )
 

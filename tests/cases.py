@@ -37,7 +37,13 @@ PLAIN = f.Facts(
     engine=f.EngineFacts(
         name="docker", version="28.5.2", api_version="1.51", architecture="x86_64", kernel="6.12.1", seccomp="default"
     ),
-    host=f.HostFacts(yama_ptrace_scope=0, perf_event_paranoid=2),
+    host=f.HostFacts(
+        yama_ptrace_scope=0,
+        perf_event_paranoid=2,
+        lockdown="none",
+        proc_mem_override="always",
+        cross_memory_attach=True,
+    ),
     container=f.ContainerFacts(
         id="c" * 64,
         name="web",

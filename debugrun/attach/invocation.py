@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from debugrun.attach.output import Sink
 from debugrun.core.ask.request import Request
-from debugrun.core.decide import neighbour
+from debugrun.core.decide import programs
 from debugrun.core.decide.plan import Plan
 from debugrun.core.grants import Option, Verdict
 from debugrun.core.know.facts import Facts
@@ -99,7 +99,7 @@ def invocations(
 
 def can_start_with(steps: Sequence[Invocation], option: Option, facts: Facts) -> bool:
     """Whether the sidecar may start with the tool: there is one, without input, and what its lease needs for that."""
-    return len(steps) == 1 and not steps[0].input and neighbour.of_toolbox(option, facts)
+    return len(steps) == 1 and not steps[0].input and programs.of_toolbox(option, facts)
 
 
 def is_our_toolbox(option: Option, facts: Facts) -> bool:

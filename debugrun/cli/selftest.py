@@ -16,7 +16,7 @@ from pathlib import Path
 from debugrun.attach import apply, attach
 from debugrun.attach.invocation import attached_to, invocations, is_our_toolbox
 from debugrun.core.ask.request import TOOLBOX, Request
-from debugrun.core.decide import neighbour
+from debugrun.core.decide import programs
 from debugrun.core.decide.plan import Plan, plan, within
 from debugrun.core.decide.widen_profile import profile_json
 from debugrun.core.grants import Ceiling, Option, Placement
@@ -147,7 +147,7 @@ def _works(connection: engine.Engine, request: Request, decision: Plan, option: 
                 process=attached_to(decision),
                 mender=is_our_toolbox(option, decision.facts),
                 profile_json=profile_json(option, decision.facts),
-                toolbox=neighbour.of_toolbox(option, decision.facts),
+                toolbox=programs.of_toolbox(option, decision.facts),
             ) as place:
                 output = said.fileno()
                 result = attach.run(place, step, stdin=nothing.fileno(), stdout=output, stderr=output)

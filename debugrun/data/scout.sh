@@ -19,6 +19,7 @@ echo @sysctls
 [ -e sys/kernel/yama ] || [ ! -r sys/kernel/osrelease ] || echo "sys/kernel/yama/ptrace_scope:absent"
 grep . /dev/null sys/kernel/yama/ptrace_scope sys/kernel/perf_event_paranoid sys/kernel/unprivileged_bpf_disabled \
     sys/kernel/kptr_restrict sys/kernel/dmesg_restrict 2> /dev/null
+grep -o '\bproc_mem[.]force_override=[a-z]*' cmdline 2> /dev/null
 
 [ $# -gt 0 ] || set -- [0-9]*
 pids=$*

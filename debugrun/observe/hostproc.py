@@ -7,6 +7,7 @@ ordinary user may not read (exe, namespaces) stays unknown.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -59,8 +60,50 @@ def host_facts(engine: int = 0) -> HostFacts:
         unprivileged_bpf_disabled=sysctl("kernel/unprivileged_bpf_disabled"),
         kptr_restrict=sysctl("kernel/kptr_restrict"),
         dmesg_restrict=sysctl("kernel/dmesg_restrict"),
+        lockdown=_lockdown(),
+        proc_mem_override=_proc_mem_override(),
+        cross_memory_attach=_cross_memory_attach(),
+        gpu_counters=procfs.gpu_counters(text_of("driver/nvidia/params")),
+        gpu_driver=procfs.gpu_driver(text_of("driver/nvidia/version")),
         tracefs=bool(re.search(r"(?m) /sys/kernel/tracing .* - tracefs ", mounts)) if mounts else None,
     )
+
+
+def _lockdown() -> str | None:
+    """The level of kernel_lockdown(7); "none" where the module is not among those in use."""
+    level = procfs.lockdown(text_of("/sys/kernel/security/lockdown"))
+    modules = text_of("/sys/kernel/security/lsm").strip()
+    return "none" if level is None and modules and "lockdown" not in modules.split(",") else level
+
+
+def _proc_mem_override() -> str | None:
+    """Who may write read-only pages through /proc/PID/mem: tried on a byte of our own, which is written as it is.
+
+    Refused, it is "ptrace" or "never": what the kernel was started with says which, what it was built with is not read.
+    """
+    with suppress(OSError, StopIteration, ValueError):
+        first = next(line for line in text_of("self/maps").splitlines() if " r--p " in line)
+        address = int(first.split("-")[0], 16)
+        memory = os.open(f"{PROC}/self/mem", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            byte = os.pread(memory, 1, address)
+            with suppress(OSError):
+                os.pwrite(memory, byte, address)
+                return "always"
+        finally:
+            os.close(memory)
+    return procfs.proc_mem_override(text_of("cmdline"))
+
+
+def _cross_memory_attach() -> bool | None:
+    """Whether the kernel has process_vm_readv(2): asked for no byte of our own. A filter of ours may hide it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "process_vm_readv"):
+        return None
+    if libc.process_vm_readv(os.getpid(), None, 0, None, 0, 0) == 0:
+        return True
+    filtered = re.search(r"(?m)^Seccomp:\s+0$", text_of("self/status")) is None
+    return False if ctypes.get_errno() == errno.ENOSYS and not filtered else None
 
 
 def number(text: str) -> int | None:

@@ -259,6 +259,7 @@ def _host(lines: list[str]) -> HostFacts:
         unprivileged_bpf_disabled=setting("kernel/unprivileged_bpf_disabled"),
         kptr_restrict=setting("kernel/kptr_restrict"),
         dmesg_restrict=setting("kernel/dmesg_restrict"),
+        proc_mem_override=procfs.proc_mem_override("\n".join(lines)),
     )
     # No Yama, or not among the LSMs in use: nothing restricts (Documentation/admin-guide/LSM/Yama.rst).
     absent = settings.get("sys/kernel/yama/ptrace_scope") == "absent"

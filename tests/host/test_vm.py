@@ -118,6 +118,7 @@ def test_one_disagreement_fails_it_all(lines: list[str], says: str, capsys: pyte
     report = command.Report()
     for each in lines:
         report.take(each)
+    report.job(0)
     assert report.conclude() == 1
     assert says in capsys.readouterr().out
 
@@ -130,5 +131,6 @@ def test_what_agrees_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
     takes(line("decision", **SPOT, chosen="x", works=True, narrower=0))
     takes("a line for people")
     takes(line("ends"))
+    report.job(0)
     assert report.conclude() == 0
     assert "3 verdicts (2 open), 1 decisions held against the kernel, 0 lines typed, 0 wrong" in capsys.readouterr().out

@@ -29,6 +29,7 @@ def test_a_recorded_report_is_read() -> None:
     assert survey.readable >= {1, 8}
     assert 7 not in survey.readable
     assert (survey.host.yama_ptrace_scope, survey.host.perf_event_paranoid) == (0, 2)
+    assert (survey.host.lockdown, survey.host.cross_memory_attach) == (None, None)
 
 
 def test_who_the_scout_is_decides_what_its_report_says_of_dumpable() -> None:
@@ -60,6 +61,12 @@ def test_no_yama_is_an_open_one_and_an_unread_one_is_unknown(said: str, means: i
     line = f"sys/kernel/yama/ptrace_scope:{said}\n" if said else ""
     report = REPORT.replace("sys/kernel/yama/ptrace_scope:absent\n", line)
     assert scout.parse(report).host.yama_ptrace_scope == means
+
+
+def test_what_the_kernel_was_started_with_is_told() -> None:
+    report = REPORT.replace("@sysctls\n", "@sysctls\nproc_mem.force_override=never\n")
+    assert scout.parse(report).host.proc_mem_override == "never"
+    assert scout.parse(REPORT).host.proc_mem_override is None
 
 
 def test_a_negative_setting_is_a_number() -> None:

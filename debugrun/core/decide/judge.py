@@ -6,6 +6,7 @@ import functools
 import re
 from collections.abc import Iterable
 
+from debugrun.core.decide import programs
 from debugrun.core.grants import Gate, Layer, Option, Placement, Verdict
 from debugrun.core.know.facts import ContainerFacts, EngineFacts, Facts
 from debugrun.core.know.tool_file import Mode, Need
@@ -44,6 +45,7 @@ def ask(need: Need, option: Option, facts: Facts) -> tuple[Gate, ...]:
     """What every layer says to one need, in the order met: seccomp sees a call before the kernel acts on it."""
     return (
         *(_seccomp(call, need, option, facts) for call in need.calls),
+        *(gate for call in need.calls for gate in kernel.call(call, facts, need=need.gate)),
         *kernel.ask(need.gate, actor(option, facts), facts, need=need.gate),
     )
 
@@ -71,6 +73,7 @@ def actor(option: Option, facts: Facts) -> Actor:
         label=_label(option, facts),
         selinux=lsm.selinux_of(option, facts),
         mounts=option.mounts,
+        hidden=programs.hidden(option, facts),
     )
 
 

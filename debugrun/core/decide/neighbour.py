@@ -7,19 +7,13 @@ kernel says no: programs that their user can't read are not dumpable, and one wi
 from __future__ import annotations
 
 from debugrun.core.decide import judge
+from debugrun.core.decide.programs import READ_ALL, of_toolbox
 from debugrun.core.grants import Gate, Grant, Layer, Option, Placement, Verdict
 from debugrun.core.know.facts import Facts
 from debugrun.core.rules import seccomp
 
-READ_ALL = frozenset({"DAC_OVERRIDE", "DAC_READ_SEARCH"})  # who has one of these may read every program
 _NAMED = 3  # calls, in a sentence
 _DUMPABLE = 'ptrace(2) "dumpable"; fs/exec.c would_dump()'
-
-
-def of_toolbox(option: Option, facts: Facts) -> bool:
-    """Whether the option is a sidecar of a toolbox that debugrun has built: its programs can't be read."""
-    ours = facts.images.toolbox if facts.images.toolbox_binaries else None
-    return option.placement is Placement.SIDECAR and ours is not None and option.image == ours
 
 
 def changes_group(option: Option, facts: Facts) -> bool:

@@ -6,13 +6,14 @@ container has to be made with more, and what follows is the least that is more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from debugrun.core.decide import judge as judging
+from debugrun.core.decide import order
 from debugrun.core.decide.why import Known
-from debugrun.core.grants import BROAD_CAPABILITIES, Grant, Option, Placement, Verdict
+from debugrun.core.grants import BROAD_CAPABILITIES, Grant, Layer, Option, Placement, Verdict
 from debugrun.core.know.facts import Facts
+from debugrun.core.rules.seccomp.calls import calls
 
 # Capabilities that open a blocked call in an engine's default profile, narrow before wide.
 OPENERS = ("SYS_PTRACE", "PERFMON", "BPF", "SYSLOG", "SYS_NICE", "SYS_TIME", "SYS_ADMIN")
@@ -40,11 +41,14 @@ def lacks(known: Known, facts: Facts) -> Own:
     here = replace(option, placement=Placement.HERE)
     _, profile = judging.base_profile(here, facts)
     held = judging.container_capabilities(here, facts)
-    calls = known.need.calls if known.need is not None else ()
+    wanted = known.need.calls if known.need is not None else known.own_calls
     blocked = tuple(
-        call for call in calls if profile is not None and judging.allows(profile, call, held, facts) is False
+        call for call in wanted if profile is not None and judging.allows(profile, call, held, facts) is False
     )
-    missing = known.caps if known.caps and not set(known.caps) & held else ()
+    asked = tuple(each for each in known.caps or (known.else_caps if not blocked else ()) if _counts(each, facts))
+    missing = () if any(set(each.split("+")) <= held for each in asked) else asked
+    if _closed_for_good(known, facts):
+        blocked = missing = ()
     return Own(
         known=known,
         facts=facts,
@@ -53,6 +57,12 @@ def lacks(known: Known, facts: Facts) -> Own:
         options=tuple(_options(option, blocked, missing, facts)),
         powerless=bool(missing) and facts.process.uids[1] != 0,
     )
+
+
+def _closed_for_good(known: Known, facts: Facts) -> bool:
+    """Whether Yama lets nobody attach, whatever it is given: ptrace_scope 3 (Yama.rst)."""
+    scope = facts.host.yama_ptrace_scope
+    return Layer.YAMA in known.layers and scope is not None and scope >= 3  # noqa: PLR2004 - the scopes are 0 to 3
 
 
 def _base(facts: Facts) -> Option:
@@ -67,26 +77,60 @@ def _base(facts: Facts) -> Option:
     )
 
 
-def _options(option: Option, blocked: tuple[str, ...], missing: tuple[str, ...], facts: Facts) -> Iterator[Option]:
-    """A capability that opens the calls and is asked for; else the calls alone, with what is asked for."""
+def _counts(name: str, facts: Facts) -> bool:
+    """Whether the kernel takes the capability for an answer here: perf_event_paranoid 3 and more ask for SYS_ADMIN.
+
+    What is about the whole machine it asks for in the initial user namespace: capable() and not ns_capable().
+    """
+    level = facts.host.perf_event_paranoid
+    if name == "PERFMON" and level is not None and level >= 3:  # noqa: PLR2004 - Debian's and Ubuntu's own levels
+        return False
+    return not (facts.in_user_namespace and name in {"PERFMON", "BPF", "SYSLOG", "SYS_TIME"})
+
+
+def _options(option: Option, blocked: tuple[str, ...], missing: tuple[str, ...], facts: Facts) -> list[Option]:
+    """A capability that opens the calls and is asked for; the calls, with what is asked for. Narrow before wide."""
     if not blocked and not missing:
-        return
+        return []
     here = replace(option, placement=Placement.HERE)
     _, profile = judging.base_profile(here, facts)
     held = judging.container_capabilities(here, facts)
     found: list[Option] = []
-    for name in dict.fromkeys((*missing, *OPENERS)) if profile is not None else missing:
-        opens = all(judging.allows(profile, call, held | {name}, facts) for call in blocked) if profile else True
-        if opens and name not in held and (not missing or name in missing):
-            found.append(replace(option, cap_add=(name,), grant=_grant(name)))
+    for each in missing or (OPENERS if profile is not None else ()):
+        added = frozenset(each.split("+")) - held
+        opens = all(judging.allows(profile, call, held | added, facts) for call in blocked) if profile else not blocked
+        if opens and added:
+            found.append(_with(option, added, ()))
     if blocked:
-        for name in missing or ("",):
-            added = (name,) if name else ()
-            grant = Grant.BROAD if set(added) & BROAD_CAPABILITIES else Grant.SECCOMP
-            found.append(replace(option, cap_add=added, opened_calls=blocked, grant=grant))
-    order = list(Grant)
-    yield from sorted(found, key=lambda each: (order.index(each.grant), len(each.cap_add) + len(each.opened_calls)))
+        found += [
+            _with(option, frozenset(each.split("+")) - held if each else frozenset(), blocked)
+            for each in missing or ("",)
+        ]
+    return order.narrow_first(sorted(found, key=_cost), lambda each: powers(each, facts))
 
 
-def _grant(name: str) -> Grant:
-    return Grant.BROAD if name in BROAD_CAPABILITIES else Grant.CAPS
+def _with(option: Option, added: frozenset[str], calls: tuple[str, ...]) -> Option:
+    broad = Grant.BROAD if added & BROAD_CAPABILITIES else Grant.CAPS
+    grant = Grant.SECCOMP if calls and broad is Grant.CAPS else broad
+    return replace(option, cap_add=tuple(sorted(added)), opened_calls=calls, grant=grant)
+
+
+def _cost(option: Option) -> tuple[int, int]:
+    return option.grant.rank, len(option.cap_add) + len(option.opened_calls)
+
+
+def powers(option: Option, facts: Facts) -> order.Powers:
+    """What an option opens: the capabilities, the calls, and the calls that the profile gives with the capabilities."""
+    here = replace(option, placement=Placement.HERE)
+    _, profile = judging.base_profile(here, facts)
+    held = judging.container_capabilities(here, facts)
+    with_it = held | set(option.cap_add)
+    given = {
+        call
+        for call in calls()
+        if profile is not None
+        and option.cap_add
+        and judging.allows(profile, call, with_it, facts)
+        and not judging.allows(profile, call, held, facts)
+    }
+    return frozenset({*option.cap_add, *option.opened_calls, *given})

@@ -44,6 +44,8 @@ class Known:
     asks: str = ""
     instead: str = ""
     caps: tuple[str, ...] = ()
+    else_caps: tuple[str, ...] = ()
+    own_calls: tuple[str, ...] = ()
     rest: bool = False
     examples: tuple[str, ...] = ()
 
@@ -93,6 +95,8 @@ def _known(entry: Mapping[str, object]) -> Known:
         asks=str(entry.get("asks", "")),
         instead=str(entry.get("instead", "")),
         caps=texts("caps"),
+        else_caps=texts("else_caps"),
+        own_calls=texts("own_calls"),
         rest=entry.get("rest") is True,
         examples=texts("examples"),
     )

@@ -47,7 +47,12 @@ class EngineFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HostFacts:
-    """Kernel settings of the machine that the engine runs on (/proc/sys there)."""
+    """Kernel settings of the machine that the engine runs on (/proc/sys there).
+
+    `lockdown` is the word in brackets of /sys/kernel/security/lockdown, "none" too where that module is not in use;
+    `proc_mem_override` "always", "ptrace" or "never": who may write read-only pages through /proc/PID/mem.
+    `gpu_counters` says whose the NVIDIA driver's performance counters are: "everybody" or "admin".
+    """
 
     yama_ptrace_scope: int | None = None  # 0 also where Yama is not built in or not enabled
     perf_event_paranoid: int | None = None
@@ -55,6 +60,11 @@ class HostFacts:
     kptr_restrict: int | None = None
     dmesg_restrict: int | None = None
     tracefs: bool | None = None  # mounted at /sys/kernel/tracing, where the engine sees it
+    lockdown: str | None = None
+    proc_mem_override: str | None = None
+    cross_memory_attach: bool | None = None  # process_vm_readv(2) and process_vm_writev(2) are in the kernel
+    gpu_counters: str | None = None
+    gpu_driver: str | None = None  # the NVIDIA driver's version
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,9 @@ GATES = frozenset(
         "ptrace-access",  # access(2) of /proc/PID/exe: by the real uid
         "proc-mem-read",  # open /proc/PID/{mem,auxv,environ} for reading
         "proc-mem-write",  # open /proc/PID/mem read-write
+        "memory-write",  # the same, or by ptrace where the tool can't open its own /proc/self/mem: as gdb does
+        "text-write",  # write the target's read-only pages, its code: breakpoints
+        "proc-auxv-read",  # open /proc/PID/auxv: where the program and its loader lie
         "signal",  # kill(2) the target
         "perf-user",  # perf_event_open on the target, user space only
         "perf-kernel",  # perf_event_open on the target, kernel samples included
@@ -27,6 +30,7 @@ GATES = frozenset(
         "same-uid",  # be of the target's uid and gid, or become so, and as such look below /proc/PID/root
         "own-userns",  # become root in a new user namespace
         "root",  # be uid 0: the tool itself asks
+        "gpu-counters",  # the performance counters of an NVIDIA GPU
         "syscall",  # seccomp only
     }
 )

@@ -262,3 +262,27 @@ def mask(held: Iterable[str]) -> int:
         else:
             raise ValueError(f"no capability {name}")
     return value
+
+
+def lockdown(text: str) -> str | None:
+    """The level in force by /sys/kernel/security/lockdown, the word in brackets: kernel_lockdown(7)."""
+    match = re.search(r"\[(none|integrity|confidentiality)\]", text)
+    return match[1] if match else None
+
+
+def proc_mem_override(cmdline: str) -> str | None:
+    """What the kernel was started with (Documentation/admin-guide/kernel-parameters.txt); None: as it was built."""
+    words = re.findall(r"(?:^|\s)proc_mem[.]force_override=(always|ptrace|never)(?=\s|$)", cmdline)
+    return words[-1] if words else None
+
+
+def gpu_counters(params: str) -> str | None:
+    """Whose an NVIDIA GPU's performance counters are, by /proc/driver/nvidia/params: "admin" or "everybody"."""
+    match = re.search(r"(?m)^(?:RmProfilingAdminOnly|RestrictProfilingToAdminUsers): ([01])$", params)
+    return {"1": "admin", "0": "everybody"}[match[1]] if match else None
+
+
+def gpu_driver(version: str) -> str | None:
+    """The version of the NVIDIA driver, by /proc/driver/nvidia/version."""
+    match = re.search(r"(?m)^NVRM version: .*?\b(\d{3,}(?:\.\d+)+)\b", version)
+    return match[1] if match else None

@@ -11,7 +11,8 @@ class Actor:
 
     `privileged` stands for every capability there is. `label` is its AppArmor label; None where AppArmor is not
     in use. `selinux` is "own" (the target's label), "container" (one for itself alone) or "unconfined"; None where
-    SELinux is not in use. `mounts` are paths of the engine's host that it sees.
+    SELinux is not in use. `mounts` are paths of the engine's host that it sees. `hidden`: it is not root, and its own
+    files in /proc belong to root, since its program carries capabilities or can't be read by it (fs/exec.c).
     """
 
     uid: int
@@ -21,6 +22,7 @@ class Actor:
     label: str | None = None
     selinux: str | None = None
     mounts: tuple[str, ...] = ()
+    hidden: bool = False
 
     def has(self, capability: str) -> bool:
         """Whether the capability is effective."""

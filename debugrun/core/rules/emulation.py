@@ -20,7 +20,7 @@ _ROSETTA = re.compile(r".*/rosetta[^/]*")
 _NATIVE = {"x86_64": {"i686"}, "aarch64": {"armv7l"}}
 _GO = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
 DESKTOP = "Docker Desktop"  # GET /info OperatingSystem
-_MEMORY = frozenset({"proc-mem-read", "proc-mem-write"})
+_MEMORY = frozenset({"proc-mem-read", "proc-mem-write", "memory-write", "proc-auxv-read"})
 _TRACING = frozenset({"ptrace-attach", "ptrace-child", *_MEMORY})
 
 

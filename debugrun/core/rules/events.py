@@ -82,7 +82,53 @@ def bpf(actor: Actor, facts: Facts) -> list[Answer]:
         return [(Layer.PERF, CLOSED, f"loading a program that traces needs {wanted}", source)]
     if facts.in_user_namespace:
         return [(Layer.PERF, CLOSED, f"{held}: for nothing in the engine's user namespace", source)]
-    return [(Layer.PERF, OPEN, f"{held} may load programs that trace", source)]
+    return [(Layer.PERF, OPEN, f"{held} may load programs that trace", source), *lockdown(facts, "bpf(2)")]
+
+
+def lockdown(facts: Facts, what: str) -> list[Answer]:
+    """Whether lockdown leaves `what` open, which reads the kernel's memory: not at "confidentiality", whoever asks.
+
+    security/lockdown/lockdown.c, since Linux 5.4: LOCKDOWN_BPF_READ_KERNEL, LOCKDOWN_KPROBES and LOCKDOWN_TRACEFS are
+    above "integrity"; perf_event_open(2) is asked for registers at interrupts only (LOCKDOWN_PERF).
+    """
+    source = "/sys/kernel/security/lockdown; kernel_lockdown(7)"
+    if version(facts.engine.kernel) < (5, 4):
+        return []
+    match facts.host.lockdown:
+        case "confidentiality":
+            return [(Layer.LSM, CLOSED, f"lockdown is at confidentiality: {what} is closed until a reboot", source)]
+        case None:
+            return [(Layer.LSM, UNKNOWN, f"whether lockdown closes {what} can't be read", source)]
+        case level:
+            return [(Layer.LSM, OPEN, f"lockdown {level} leaves {what} open", source)]
+
+
+def gpu_counters(actor: Actor, facts: Facts) -> list[Answer]:
+    """RmProfilingAdminOnly of the NVIDIA driver: the counters are for SYS_ADMIN, since its release 565 for PERFMON too.
+
+    NVIDIA, "ERR_NVGPUCTRPERM: Permission issue with Performance Counters"; the driver asks capable().
+    """
+    host = facts.host
+    source = "/proc/driver/nvidia/params RmProfilingAdminOnly; NVIDIA's ERR_NVGPUCTRPERM"
+    if host.gpu_counters is None:
+        return [(Layer.PERF, UNKNOWN, "whose the GPU's performance counters are can't be read", source)]
+    if host.gpu_counters == "everybody":
+        return [(Layer.PERF, OPEN, "the GPU's performance counters are everybody's", source)]
+    if facts.in_user_namespace:
+        return [(Layer.PERF, CLOSED, "no capability opens the GPU's counters in the engine's user namespace", source)]
+    return [_gpu_capability(actor, host.gpu_driver, source)]
+
+
+def _gpu_capability(actor: Actor, driver: str | None, source: str) -> Answer:
+    release = version(driver or "")
+    if actor.has("SYS_ADMIN"):
+        return (Layer.PERF, OPEN, "SYS_ADMIN may read the GPU's performance counters", source)
+    if actor.has("PERFMON") and driver is None:
+        return (Layer.PERF, UNKNOWN, "whether the driver knows PERFMON can't be read: release 565 does", source)
+    if actor.has("PERFMON") and release >= (565,):
+        return (Layer.PERF, OPEN, f"PERFMON may read the GPU's counters with driver {driver}", source)
+    lifters = "PERFMON or SYS_ADMIN" if driver is None or release >= (565,) else "SYS_ADMIN"
+    return (Layer.PERF, CLOSED, f"the GPU's performance counters are the administrator's: needs {lifters}", source)
 
 
 def tracefs(actor: Actor, facts: Facts) -> list[Answer]:
@@ -98,4 +144,4 @@ def tracefs(actor: Actor, facts: Facts) -> list[Answer]:
         return [(Layer.ENGINE, CLOSED, f"the host has no tracefs: mount -t tracefs nodev {TRACING}", source)]
     if actor.uid != 0 and not (actor.has("DAC_READ_SEARCH") or actor.has("DAC_OVERRIDE")):
         return [(Layer.DAC, CLOSED, f"{TRACING} is root's, the tool runs as {actor.uid}", source)]
-    return [(Layer.ENGINE, OPEN, f"the host's {TRACING} is mounted", source)]
+    return [(Layer.ENGINE, OPEN, f"the host's {TRACING} is mounted", source), *lockdown(facts, "tracefs")]

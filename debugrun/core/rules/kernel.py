@@ -25,6 +25,9 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
     "ptrace-access": ("SYS_PTRACE",),
     "proc-mem-read": ("DAC_READ_SEARCH", "DAC_OVERRIDE"),
     "proc-mem-write": ("DAC_OVERRIDE",),
+    "memory-write": ("DAC_OVERRIDE",),
+    "text-write": (),
+    "proc-auxv-read": ("DAC_READ_SEARCH", "DAC_OVERRIDE"),
     "signal": ("KILL",),
     "perf-user": ("SYS_PTRACE", "PERFMON", "SYS_ADMIN"),
     "perf-kernel": ("SYS_PTRACE", "PERFMON", "SYS_ADMIN"),
@@ -41,6 +44,7 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
     "same-uid": ("SYS_PTRACE", "SETUID", "SETGID"),
     "own-userns": ("SETFCAP",),
     "root": (),
+    "gpu-counters": ("PERFMON", "SYS_ADMIN"),
     "syscall": (),
 }
 
@@ -50,6 +54,15 @@ def ask(gate: str, actor: Actor, facts: Facts, *, need: str) -> tuple[Gate, ...]
     return tuple(
         Gate(need=need, layer=layer, verdict=verdict, fact=fact, source=source)
         for layer, verdict, fact, source in _RULES[gate](actor, facts)
+    )
+
+
+def call(name: str, facts: Facts, *, need: str) -> tuple[Gate, ...]:
+    """What the kernel itself says to a call that seccomp lets through: whether it has it at all."""
+    answers = ptrace.cross_memory(facts) if name in ptrace.CROSS_MEMORY else []
+    return tuple(
+        Gate(need=need, layer=layer, verdict=verdict, fact=f"{name}: {fact}", source=source)
+        for layer, verdict, fact, source in answers
     )
 
 
@@ -118,6 +131,9 @@ _RULES: dict[str, Callable[[Actor, Facts], list[Answer]]] = {
     "ptrace-access": ptrace.access_links,
     "proc-mem-read": ptrace.proc_file("mem", ("DAC_READ_SEARCH", "DAC_OVERRIDE")),
     "proc-mem-write": ptrace.proc_file("mem", ("DAC_OVERRIDE",)),
+    "memory-write": ptrace.memory_write,
+    "text-write": ptrace.text_write,
+    "proc-auxv-read": ptrace.proc_file("auxv", ("DAC_READ_SEARCH", "DAC_OVERRIDE")),
     "signal": ptrace.signal,
     "perf-user": events.perf_process(2, "counting in user space"),
     "perf-kernel": events.perf_process(1, "sampling the kernel's side"),
@@ -134,5 +150,6 @@ _RULES: dict[str, Callable[[Actor, Facts], list[Answer]]] = {
     "same-uid": _same_uid,
     "own-userns": _own_userns,
     "root": _root,
+    "gpu-counters": events.gpu_counters,
     "syscall": _nothing,
 }

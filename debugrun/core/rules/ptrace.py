@@ -15,6 +15,7 @@ from debugrun.core.rules.actor import Actor
 from debugrun.core.rules.lsm import Answer
 from debugrun.core.rules.releases import version
 
+CROSS_MEMORY = frozenset({"process_vm_readv", "process_vm_writev"})
 OPEN, CLOSED, UNKNOWN = Verdict.OPEN, Verdict.CLOSED, Verdict.UNKNOWN
 
 
@@ -138,6 +139,47 @@ def proc_file(name: str, lifters: tuple[str, ...]) -> Callable[[Actor, Facts], l
         return [(Layer.DAC, CLOSED, f"{path} belongs to uid {owner}, the tool runs as {actor.uid}", source)]
 
     return rule
+
+
+def memory_write(actor: Actor, facts: Facts) -> list[Answer]:
+    """As gdb does it: /proc/PID/mem, and ptrace only where gdb may not write its own memory through /proc/self/mem.
+
+    gdb/linux-nat.c proc_mem_file_is_writable(), linux_nat_target::xfer_partial(); measured with gdb 16. So a gdb whose
+    program is hidden reads and writes word by word, and one that is not has no memory where it may not open the file.
+    """
+    answers = proc_file("mem", ("DAC_OVERRIDE",))(actor, facts)
+    if actor.hidden and any(verdict is not OPEN for _, verdict, _, _ in answers):
+        fact = "memory goes word by word through ptrace: the tool can't open its own /proc/self/mem"
+        return [(Layer.PTRACE, OPEN, fact, "gdb/linux-nat.c proc_mem_file_is_writable()")]
+    return answers
+
+
+def text_write(actor: Actor, facts: Facts) -> list[Answer]:
+    """Write through /proc/PID/mem what the process itself may only read: its code, for a breakpoint.
+
+    fs/proc/base.c proc_mem_foll_force(), since Linux 6.12: "ptrace" leaves that to the process' tracer, "never" to
+    nobody. PTRACE_POKEDATA, which a hidden tool uses, is not asked (mm/memory.c, kernel/ptrace.c ptrace_access_vm()).
+    """
+    override = facts.host.proc_mem_override
+    source = "proc_mem.force_override in /proc/cmdline; fs/proc/base.c proc_mem_foll_force()"
+    if actor.hidden or version(facts.engine.kernel) < (6, 12) or override in {"always", "ptrace"}:
+        return [(Layer.DAC, OPEN, "a tracer may write read-only pages", source)]
+    if override is None:
+        return [(Layer.DAC, UNKNOWN, "proc_mem.force_override can't be read", source)]
+    fact = "proc_mem.force_override=never: nobody writes read-only pages through /proc/PID/mem"
+    return [(Layer.DAC, CLOSED, fact, source)]
+
+
+def cross_memory(facts: Facts) -> list[Answer]:
+    """mm/process_vm_access.c is built with CONFIG_CROSS_MEMORY_ATTACH only; without it the calls say ENOSYS."""
+    source = "process_vm_readv(2); CONFIG_CROSS_MEMORY_ATTACH"
+    match facts.host.cross_memory_attach:
+        case True:
+            return []
+        case False:
+            return [(Layer.PTRACE, CLOSED, "this kernel was built without it", source)]
+        case _:
+            return [(Layer.PTRACE, UNKNOWN, "whether this kernel was built with it can't be read", source)]
 
 
 def signal(actor: Actor, facts: Facts) -> list[Answer]:

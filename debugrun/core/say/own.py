@@ -17,7 +17,8 @@ def as_text(own: Own) -> str:
     filtered = "its own profile" if own.facts.container.seccomp == "custom" else "the engine's default profile"
     lines += [f"seccomp: {filtered} blocks {call} in {name}" for call in own.blocked]
     if own.missing:
-        lines.append(f"capabilities: {name} has none of {', '.join(own.missing)}, for which the kernel asks")
+        asked = " or ".join(each.replace("+", " and ") for each in own.missing)
+        lines.append(f"capabilities: {name} lacks what the kernel asks for: {asked}")
     if not own.blocked and not own.missing:
         lines.append(f"{name} lacks nothing for that: its filter and its capabilities let it pass")
     if own.known.instead:

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from debugrun.core.decide import neighbour
+from debugrun.core.decide import programs
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.grants import Ceiling, Grant, Option, Placement, Verdict
 from debugrun.core.know import facts as f
@@ -100,12 +100,12 @@ def test_root_that_reads_all_files_changes_its_group_or_has_more_than_the_target
     old = dataclasses.replace(OURS, engine=dataclasses.replace(OURS.engine, version="20.10.24", api_version="1.41"))
     option = chosen(decide("perf", old))
     assert option.opened_calls == ("perf_event_open",)
-    assert neighbour.READ_ALL & set(option.cap_add)
+    assert programs.READ_ALL & set(option.cap_add)
     assert not option.no_new_privileges
     forced = dataclasses.replace(old, engine=dataclasses.replace(old.engine, no_new_privileges=True))
     instead = chosen(decide("perf", forced))
     assert instead.opened_calls == ("perf_event_open",)
-    assert not neighbour.READ_ALL & set(instead.cap_add) or not set(instead.cap_add) <= set(DOCKER_DEFAULT)
+    assert not programs.READ_ALL & set(instead.cap_add) or not set(instead.cap_add) <= set(DOCKER_DEFAULT)
 
 
 def test_a_target_with_sys_ptrace_is_said_to_get_in() -> None:

@@ -15,6 +15,8 @@ from tests import cases
 
 UID_1000 = {"uids": [1000] * 4, "gids": [1000] * 4, "permitted": [], "effective": []}
 OLD = {"engine": {"version": "20.10.24"}}
+NOTHING: Mapping[str, object] = {"container": {"capabilities": []}, "process": {"bounding": []}}
+NEVER: Mapping[str, object] = {"host": {"yama_ptrace_scope": 3}}
 SLOW = "ERROR: failed to ptrace(ATTACH) child 12: Operation not permitted (1)"
 
 
@@ -29,18 +31,32 @@ def lacks(error: str, facts: Mapping[str, object]) -> own.Own:
     [
         (SLOW, {}, "SYS_PTRACE"),
         ("ThreadSanitizer: unexpected memory mapping 0x5b1b", {}, "personality(0x40000) opened"),
-        ("io_uring_queue_init: Operation not permitted", {}, "io_uring_setup opened"),
+        (
+            "io_uring_queue_init: Operation not permitted",
+            {},
+            "io_uring_setup opened + io_uring_enter opened + io_uring_register opened",
+        ),
         ("io_uring_queue_init: Operation not permitted", OLD, None),
         ("mbind: Operation not permitted", {}, "SYS_NICE"),
         ("ping: socket: Operation not permitted", {}, None),
         (
             "ping: socket: Operation not permitted",
-            {"container": {"capabilities": []}, "process": {"bounding": []}},
+            NOTHING,
             "NET_RAW",
         ),
         ("RTNETLINK answers: Operation not permitted", {}, "NET_ADMIN"),
         ("fanotify_init: Operation not permitted", {}, "SYS_ADMIN"),
-        ("kcmp: Operation not permitted", {}, "SYS_PTRACE"),
+        ("kcmp: Operation not permitted", {}, "kcmp opened"),
+        ("[createdump] ptrace(ATTACH, 1) FAILED Operation not permitted", {}, "SYS_PTRACE"),
+        ("[createdump] ptrace(ATTACH, 1) FAILED Operation not permitted", NEVER, None),
+        ("ptrace: Operation not permitted.", {"engine": {"kernel": "4.4.0", "version": "19.03.8"}}, "ptrace opened"),
+        ("perf: perf_event_open failed with error: Permission denied", {}, "PERFMON"),
+        (
+            "perf: perf_event_open failed with error: Permission denied",
+            {"host": {"perf_event_paranoid": 3}},
+            "SYS_ADMIN",
+        ),
+        ("setgroups: Operation not permitted", NOTHING, "SETGID + SETUID"),
         ("userfaultfd: Operation not permitted", {}, "SYS_PTRACE|userfaultfd opened"),
     ],
 )
@@ -80,3 +96,12 @@ def test_the_answer_is_a_docker_a_compose_and_a_recreate_line() -> None:
 
 def test_a_user_that_is_not_root_is_told_that_a_capability_alone_does_nothing() -> None:
     assert "setcap(8)" in say.as_text(lacks(SLOW, {"process": UID_1000}))
+
+
+@pytest.mark.parametrize("facts", [{}, OLD, NOTHING, {"process": UID_1000}, {"host": {"perf_event_paranoid": 3}}])
+def test_no_way_stands_before_one_that_opens_less(facts: Mapping[str, object]) -> None:
+    for known in why.known_errors():
+        found = own.lacks(known, cases.decide({"tool": "gdb", "facts": facts}).facts)
+        opened = [own.powers(option, found.facts) for option in found.options]
+        for at, wide in enumerate(opened):
+            assert not [each for each in opened[at + 1 :] if wide and each and each < wide], (known.says, opened)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -213,3 +215,24 @@ def test_a_word_of_english_is_no_call(error: str) -> None:
     known = why.recognise(error, None)
     assert known is not None
     assert known.rest
+
+
+SAID = tomllib.loads(Path(__file__).with_name("texts.toml").read_text())["said"]
+
+
+@pytest.mark.parametrize("said", SAID, ids=[f"{each['source']} {each['text'][:20]}" for each in SAID])
+def test_what_people_pasted_is_known_for_what_it_is(said: Mapping[str, str]) -> None:
+    known = why.recognise(said["text"], None)
+    if not said["about"]:
+        assert known is None or known.rest
+        return
+    assert known is not None
+    assert not known.rest
+    need = (known.need.gate, *known.need.calls) if known.need else ()
+    caps = (*known.caps, *known.else_caps)
+    assert said["about"] in {*need, *known.own_calls, *caps, *(layer.value for layer in known.layers)}, known
+
+
+def test_there_are_sixty_real_texts() -> None:
+    assert len({each["text"] for each in SAID}) >= 60
+    assert all("#" in each["source"] for each in SAID)

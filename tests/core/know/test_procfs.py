@@ -173,3 +173,44 @@ def test_no_container_is_named_by_an_empty_id() -> None:
 def test_controllers_that_share_a_hierarchy_share_its_path() -> None:
     paths = procfs.cgroup_paths("4:cpu,cpuacct:/a\n0::/b:c\n")
     assert paths == {"cpu": "/a", "cpuacct": "/a", "": "/b:c"}
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        ("[none] integrity confidentiality\n", "none"),
+        ("none [integrity] confidentiality\n", "integrity"),
+        ("none integrity [confidentiality]\n", "confidentiality"),
+        ("", None),
+        ("none integrity confidentiality", None),
+    ],
+)
+def test_the_level_of_lockdown(text: str, level: str | None) -> None:
+    assert procfs.lockdown(text) == level
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "override"),
+    [
+        ("ro quiet proc_mem.force_override=never\n", "never"),
+        ("proc_mem.force_override=always x proc_mem.force_override=ptrace", "ptrace"),
+        ("ro quiet", None),
+        ("xproc_mem.force_override=never", None),
+        ("proc_mem.force_override=nevermore", None),
+        ("", None),
+    ],
+)
+def test_what_the_kernel_was_started_with(cmdline: str, override: str | None) -> None:
+    assert procfs.proc_mem_override(cmdline) == override
+
+
+def test_whose_the_counters_of_a_gpu_are() -> None:
+    assert (
+        procfs.gpu_counters("ResmanDebugLevel: 4294967295\nRmProfilingAdminOnly: 1\nDmaRemapPeerMmio: 1\n") == "admin"
+    )
+    assert procfs.gpu_counters("RmProfilingAdminOnly: 0\n") == "everybody"
+    assert procfs.gpu_counters("") is None
+    text = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  565.57.01  Release Build  (dvs-builder@U16)\n"
+    assert procfs.gpu_driver(text) == "565.57.01"
+    assert procfs.gpu_driver("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22\n") == "550.54.14"
+    assert procfs.gpu_driver("") is None

@@ -75,7 +75,7 @@ def test_no_tool_is_let_loose_on_an_emulators_memory(name: str) -> None:
     mode = tool.mode(None)
     decision = plan(tool, mode, facts(ARM), Ceiling(grant=Grant.PRIVILEGED))
     needs = {need.gate for need in mode.needs if not need.optional}
-    if needs & {"proc-mem-read", "proc-mem-write"}:
+    if needs & {"proc-mem-read", "proc-mem-write", "memory-write"}:
         assert decision.option is None
         assert "--platform linux/amd64" in report.refusal(decision)[1]
     else:

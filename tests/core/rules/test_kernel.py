@@ -34,11 +34,15 @@ def facts(draw: st.DrawFn) -> Facts:
         PLAIN.host,
         yama_ptrace_scope=draw(st.sampled_from([None, 0, 1, 2, 3])),
         perf_event_paranoid=draw(st.sampled_from([None, -1, 0, 1, 2, 3, 4])),
+        lockdown=draw(st.sampled_from([None, "none", "integrity", "confidentiality"])),
+        proc_mem_override=draw(st.sampled_from([None, "always", "ptrace", "never"])),
+        gpu_counters=draw(st.sampled_from([None, "everybody", "admin"])),
+        gpu_driver=draw(st.sampled_from([None, "550.54", "565.57.01"])),
     )
     return dataclasses.replace(PLAIN, process=process, host=host)
 
 
-actors = st.builds(Actor, uid=ids, gid=ids, capabilities=capability_sets)
+actors = st.builds(Actor, uid=ids, gid=ids, capabilities=capability_sets, hidden=st.booleans())
 gates = st.sampled_from(sorted(kernel.CAPABILITIES))
 
 
@@ -231,3 +235,107 @@ def test_access_is_asked_by_the_real_uid_with_no_capability_unless_that_is_root(
     root = dataclasses.replace(user, uid=0, gid=0)
     said = [combine(kernel.ask("ptrace-access", actor, target, need="x")) for actor in (user, root)]
     assert said == [Verdict.CLOSED, Verdict.OPEN]
+
+
+def test_a_hidden_gdb_writes_memory_by_ptrace_and_lacks_the_auxiliary_vector() -> None:
+    """SYS_PTRACE by file, the target not dumpable: measured: gdb 16 takes the program for its loader."""
+    about = vary(PLAIN, {"process": {**UID_1000["process"], "dumpable": False}})
+    plain = Actor(uid=1000, gid=1000, capabilities=frozenset({"SYS_PTRACE"}))
+    hidden = dataclasses.replace(plain, hidden=True)
+    assert [verdict("memory-write", who, about) for who in (plain, hidden)] == [Verdict.CLOSED, Verdict.OPEN]
+    assert verdict("proc-auxv-read", hidden, about) is Verdict.CLOSED
+    root = Actor(uid=0, gid=0, capabilities=frozenset({"SYS_PTRACE"}))
+    assert verdict("proc-auxv-read", root, about) is Verdict.OPEN
+    assert verdict("memory-write", root, vary(about, {"process": {"dumpable": True}})) is Verdict.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("release", "override", "hidden", "expected"),
+    [
+        ("6.1.0", None, False, Verdict.OPEN),
+        ("6.12.0", None, False, Verdict.UNKNOWN),
+        ("6.12.0", "always", False, Verdict.OPEN),
+        ("6.12.0", "ptrace", False, Verdict.OPEN),
+        ("6.12.0", "never", False, Verdict.CLOSED),
+        ("6.12.0", "never", True, Verdict.OPEN),
+        ("6.12.0", None, True, Verdict.OPEN),
+    ],
+)
+def test_read_only_pages_by_proc_mem_since_6_12(
+    release: str, override: str | None, *, hidden: bool, expected: Verdict
+) -> None:
+    about = vary(PLAIN, {"engine": {"kernel": release}, "host": {"proc_mem_override": override or "null"}})
+    who = Actor(uid=1000, gid=1000, capabilities=frozenset(), hidden=hidden)
+    assert verdict("text-write", who, about) is expected
+
+
+@pytest.mark.parametrize(
+    ("release", "level", "expected"),
+    [
+        ("6.12.0", "none", Verdict.OPEN),
+        ("6.12.0", "integrity", Verdict.OPEN),
+        ("6.12.0", "confidentiality", Verdict.CLOSED),
+        ("6.12.0", None, Verdict.UNKNOWN),
+        ("5.3.0", None, Verdict.CLOSED),  # has no BPF to give, and no lockdown either
+    ],
+)
+def test_lockdown_closes_what_reads_the_kernel(release: str, level: str | None, expected: Verdict) -> None:
+    about = vary(PLAIN, {"engine": {"kernel": release}, "host": {"lockdown": level or "null", "tracefs": True}})
+    who = Actor(uid=0, gid=0, capabilities=frozenset({"BPF", "PERFMON"}), mounts=("/sys/kernel/tracing",))
+    assert verdict("bpf", who, about) is expected
+    assert verdict("tracefs", who, about) is (Verdict.OPEN if release == "5.3.0" else expected)
+    for gate in ("ptrace-attach", "perf-user", "perf-kernel", "proc-mem-write"):
+        unlocked = vary(about, {"host": {"lockdown": "none"}})
+        assert verdict(gate, who, about) is verdict(gate, who, unlocked)
+
+
+@pytest.mark.parametrize(("built", "expected"), [(True, []), (False, ["closed"]), (None, ["unknown"])])
+def test_a_kernel_may_lack_the_calls_that_read_memory_across_processes(
+    built: bool | None,  # noqa: FBT001 - a parameter of the test
+    expected: list[str],
+) -> None:
+    about = vary(PLAIN, {"host": {"cross_memory_attach": "null" if built is None else built}})
+    for name in ("process_vm_readv", "process_vm_writev"):
+        assert [gate.verdict.value for gate in kernel.call(name, about, need="syscall")] == expected
+    assert kernel.call("ptrace", about, need="ptrace-attach") == ()
+
+
+@pytest.mark.parametrize(
+    ("whose", "driver", "capabilities", "expected"),
+    [
+        (None, None, {"SYS_ADMIN"}, Verdict.UNKNOWN),
+        ("everybody", None, set(), Verdict.OPEN),
+        ("admin", "550.54.14", set(), Verdict.CLOSED),
+        ("admin", "550.54.14", {"PERFMON"}, Verdict.CLOSED),
+        ("admin", "565.57.01", {"PERFMON"}, Verdict.OPEN),
+        ("admin", None, {"PERFMON"}, Verdict.UNKNOWN),
+        ("admin", None, {"SYS_ADMIN"}, Verdict.OPEN),
+    ],
+)
+def test_the_counters_of_a_gpu(
+    whose: str | None, driver: str | None, capabilities: set[str], expected: Verdict
+) -> None:
+    about = vary(PLAIN, {"host": {"gpu_counters": whose or "null", "gpu_driver": driver or "null"}})
+    who = Actor(uid=0, gid=0, capabilities=frozenset(capabilities))
+    assert verdict("gpu-counters", who, about) is expected
+    if whose == "admin" and capabilities:
+        assert verdict("gpu-counters", who, vary(about, {"engine": {"rootless": True}})) is Verdict.CLOSED
+
+
+@given(ids, ids, capability_sets, st.booleans())
+def test_who_is_the_same_and_holds_exactly_the_permitted_set_attaches(
+    uid: int,
+    gid: int,
+    permitted: frozenset[str],
+    less: bool,  # noqa: FBT001 - drawn
+) -> None:
+    """Whatever that set is, and however little of it is effective in the target: cap_ptrace_access_check()."""
+    effective = sorted(permitted)[: len(permitted) // 2] if less else sorted(permitted)
+    ids_of = {"uids": [uid] * 4, "gids": [gid] * 4}
+    about = vary(PLAIN, {"process": {**ids_of, "permitted": sorted(permitted), "effective": effective}})
+    same = Actor(uid=uid, gid=gid, capabilities=permitted)
+    assert verdict("ptrace-attach", same, about) is Verdict.OPEN
+    for name in permitted - {"SYS_PTRACE"}:
+        fewer = dataclasses.replace(same, capabilities=permitted - {name})
+        opened = "SYS_PTRACE" in fewer.capabilities
+        assert verdict("ptrace-attach", fewer, about) is (Verdict.OPEN if opened else Verdict.CLOSED)

@@ -63,6 +63,29 @@ LINES = (
 )
 
 
+# A machine that was started with tests.host.vm.__main__.HARDENED. A root's gdb writes through /proc/PID/mem, which is
+# closed to its breakpoints; a user's can't open its own, so it writes by ptrace.
+BREAKPOINT = ("--", "-batch", "-ex", "break pause_100_ms", "-ex", "continue", "-ex", "bt 1")
+HARDENED = (
+    Line(
+        setting=SCOPES[0],
+        words=("gdb", "u1000", *BREAKPOINT),
+        shows="Breakpoint 1, ",
+        says="sidecar as 1000:1000, no capabilities, default seccomp",
+    ),
+    Line(setting=SCOPES[0], words=("gdb", "root", *BACKTRACE), shows="serve (name=", says="no breakpoints: "),
+    Line(setting=SCOPES[0], words=("facts", "root", "--json"), shows='"lockdown": "confidentiality"', says=""),
+    Line(setting=SCOPES[0], words=("facts", "root", "--json"), shows='"proc_mem_override": "never"', says=""),
+    Line(
+        setting=SCOPES[0],
+        words=("perf", "u1000", "--duration", "{seconds}"),
+        shows="%",
+        says="sidecar as 1000:1000, no capabilities, default seccomp + perf_event_open",
+    ),
+    Line(setting=SCOPES[0], words=("strace", "u1000", "--duration", "{seconds}"), says="no capabilities"),
+)
+
+
 def wrong(line: Line) -> str | None:
     """Run it; what is not as it must be. A tool that is interrupted before it began gets more time."""
     for seconds in ("4", "40"):

@@ -32,18 +32,21 @@ class HungError(HostError):
     """The machine did not start its job."""
 
 
-def run(disk: Disk, job: Mapping[str, bytes], take: Callable[[str], None], *, within: float) -> int:
+def run(
+    disk: Disk, job: Mapping[str, bytes], take: Callable[[str], None], *, within: float, parameters: str = ""
+) -> int:
     """Run `job` (files by path, `run` is its shell script) and give each line of its output to `take`.
 
+    `parameters` are more words for the kernel's command line.
     The exit status of `run`. A machine that hangs before its job's first line is started once more. Raises HostError.
     """
     accelerator = accelerate(disk)
     say(f"starting the machine ({'KVM' if 'kvm' in accelerator else 'emulated: no usable KVM here'})")
     try:
-        return _boot(disk, accelerator, job, take, within)
+        return _boot(disk, accelerator, job, take, within, parameters)
     except HungError as error:
         say(f"{error}; starting it again")
-        return _boot(disk, accelerator, job, take, within)
+        return _boot(disk, accelerator, job, take, within, parameters)
 
 
 def programs() -> None:
@@ -103,8 +106,13 @@ def _drive(path: Path, *words: str) -> Iterator[str]:
     yield from ("-drive", ",".join((f"file={path}", "format=raw", "if=virtio", "cache=unsafe", *words)))
 
 
-def _boot(
-    disk: Disk, accelerator: tuple[str, ...], job: Mapping[str, bytes], take: Callable[[str], None], within: float
+def _boot(  # noqa: PLR0913, PLR0917 - what a machine is started with
+    disk: Disk,
+    accelerator: tuple[str, ...],
+    job: Mapping[str, bytes],
+    take: Callable[[str], None],
+    within: float,
+    parameters: str,
 ) -> int:
     with tempfile.TemporaryDirectory(prefix="debugrun-vm.", dir=folder()) as scratch:
         place = Path(scratch)
@@ -112,7 +120,7 @@ def _boot(
         output, console = place / "output", place / "console"
         output.touch()
         command = [
-            *_frame(disk, accelerator),
+            *_frame(disk, accelerator, parameters),
             *("-device", "virtio-rng-pci", "-serial", f"file:{console}", "-serial", f"file:{output}"),
             *_drive(disk.image, "snapshot=on"),
             *_drive(place / "job", "readonly=on"),

@@ -32,7 +32,7 @@ from debugrun.engine.engine import Engine, connect
 from debugrun.errors import DebugrunError
 from debugrun.observe import hostproc
 from tests import trials
-from tests.host.vm import lines, matrix
+from tests.host.vm import closed, lines, matrix
 from tests.host.vm.agent import Agent
 from tests.trials import Bench, Outcome, StuckError, Work
 
@@ -44,6 +44,7 @@ def main() -> None:
     """Try everything, or what matters most."""
     everything = "--everything" in sys.argv
     targets = [name for name in matrix.TARGETS if name in sys.argv] or list(matrix.TARGETS)
+    targets = ["root", "u1000"] if "--hardened" in sys.argv else targets
     trials.PATIENCE = 30
     lease.SILENCE = 600  # an emulated machine may stand still for a while
     subprocess.run(["apparmor_parser", "-r"], input=matrix.PROFILES, text=True, check=True)
@@ -53,6 +54,10 @@ def main() -> None:
         )
         with ThreadPoolExecutor(3) as pool:  # two processors, and some waiting
             list(pool.map(lambda name: _start(client, name, matrix.TARGETS[name]), targets))
+        if "--hardened" in sys.argv:
+            _hardened()
+            _say("ends")
+            return
         with contextlib.ExitStack() as stack:
             machine = Machine(connection, Path(scratch), stack, targets=targets, everything=everything)
             for setting in matrix.EVERY_SETTING if everything else matrix.SETTINGS:
@@ -62,6 +67,15 @@ def main() -> None:
                     if line.setting == setting and line.words[1] in targets:
                         _say("line", words=" ".join(line.words), wrong=lines.wrong(line))
     _say("ends")
+
+
+def _hardened() -> None:
+    """What a start with proc_mem.force_override and lockdown changes, asked of the kernel and typed."""
+    _set(lines.HARDENED[0].setting)
+    for line in lines.HARDENED:
+        _say("line", words=" ".join(line.words), wrong=lines.wrong(line))
+    for what, opened in (("a tracefs", closed.tracefs), ("BPF that reads the kernel", closed.reading_program)):
+        _say("line", words=f"(root of the machine opens {what})", wrong="it may" if opened() else None)
 
 
 @contextlib.contextmanager

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
 
+from debugrun.core.decide.judge import combine
 from debugrun.core.grants import Verdict
+from debugrun.core.know import procfs
+from debugrun.core.rules import kernel
+from debugrun.core.rules.actor import Actor
 from debugrun.engine.engine import Engine, connect
+from tests.cases import PLAIN
 from tests.host import images
 from tests.trials import GDB, NOBODY, TCPDUMP, Bench
 
@@ -99,3 +106,129 @@ def wait_for_the_user(bench: Bench) -> None:
         assert time.monotonic() < deadline, bench.decide(GDB)[1].facts.process
         bench.decisions.clear()
         time.sleep(0.05)
+
+
+HOLDERS_NEED = [
+    "SETUID",
+    "SETGID",
+    "SETFCAP",
+    "SETPCAP",
+    "CHOWN",
+    "NET_RAW",
+    "NET_BIND_SERVICE",
+    "SYS_PTRACE",
+    "KILL",
+    "DAC_OVERRIDE",
+]
+
+
+@pytest.mark.slow
+def test_exactly_what_the_target_holds_is_enough_whatever_it_is(engine: docker.APIClient) -> None:
+    """Several capabilities, by ambient set or by file, more permitted than effective: each caller as the rules say."""
+    images.build(engine)
+    config = engine.create_host_config(cap_drop=["ALL"], cap_add=HOLDERS_NEED, network_mode="none")
+    script = Path(__file__).with_name("holders.py").read_text()
+    made = engine.create_container("debugrun-test/full", ["python3", "-c", script], host_config=config)["Id"]
+    try:
+        engine.start(made)
+        status = engine.wait(made, timeout=120)["StatusCode"]
+        lines = engine.logs(made, stderr=False).decode().splitlines()
+        assert status == 0, engine.logs(made).decode()
+    finally:
+        engine.remove_container(made, force=True)
+    counted = 0
+    for line in lines:
+        seen = json.loads(line)
+        told = procfs.parse_status(seen["status"])
+        process = dataclasses.replace(
+            PLAIN.process,
+            uids=told.uids,
+            gids=told.gids,
+            permitted=procfs.names(told.permitted),
+            effective=procfs.names(told.effective),
+            dumpable=seen["owner"] == told.uids[1],
+        )
+        about = dataclasses.replace(PLAIN, process=process)
+        for answer in seen["answers"]:
+            who = Actor(uid=1000, gid=1000, capabilities=frozenset(answer["holds"]))
+            for gate in ("ptrace-attach", "ptrace-read"):
+                counted += 1
+                said = combine(kernel.ask(gate, who, about, need=gate)) is Verdict.OPEN
+                assert answer[gate] is said, (seen["kind"], process.permitted, answer)
+    assert counted == 12 * 8 * 2
+
+
+# What a set-user-ID copy of gdb would be: uid 1000 whose effective uid is 0, with SYS_PTRACE alone.
+EFFECTIVE_ROOT = """
+import ctypes, os
+libc = ctypes.CDLL(None)
+for number in set(range(41)) - {19}:
+    libc.prctl(24, number, 0, 0, 0)
+assert libc.setresgid(1000, 0, 0) == 0 and libc.setresuid(1000, 0, 0) == 0
+os.execvp("gdb", ["gdb", "-nx", "-batch", "-iex", "set sysroot /proc/1/root", "-p", "1", "-ex", "bt",
+    "-ex", "python import os; os.kill(1, 0); print('may signal', flush=True)", "-ex", "shell sleep 600"])
+"""
+NAMES = dataclasses.replace(GDB, shows=(b"serve (name=", b"may signal"))
+
+
+@pytest.mark.slow
+def test_the_debugger_of_an_undumpable_process_is_out_of_its_reach(
+    connection: Engine, engine: docker.APIClient, toolbox: str, tmp_path: Path
+) -> None:
+    """A user with SYS_PTRACE gets no names, since auxv is root's; root is taken, with KILL, and may not be signalled.
+
+    A real uid of 1000 with root's effective one would do with SYS_PTRACE alone, but the target could kill it: and with
+    it, its own breakpoints still in, the target.
+    """
+    images.build(engine)
+    command = ["/opt/app/worker", "undumpable"]
+    target = engine.create_container("debugrun-test/app", command, user="1000:1000")["Id"]
+    made = [target]
+    try:
+        engine.start(target)
+        bench = Bench(connection, target, tmp_path)
+        plan = bench.decide(NAMES)[1]
+        assert plan.option is not None
+        assert (plan.option.user, plan.option.cap_add) == ("0:0", ("KILL", "SYS_PTRACE"))
+        by_file = next(each for each in plan.options if each.file_capability)
+        assert [gate.fact for gate in by_file.closed_gates] == ["/proc/1/auxv belongs to uid 0, the tool runs as 1000"]
+        for option in (by_file, plan.option):
+            with bench.placed(option, NAMES) as place:
+                outcome = bench.outcome(NAMES, option, place, option.cap_add)
+                assert not outcome.wrong, outcome
+                assert not isinstance(place, str)
+                if option is plan.option:
+                    assert not reached(engine, toolbox, target, engine.inspect_container(place.container))
+        config = engine.create_host_config(
+            pid_mode=f"container:{target}", network_mode="none", cap_drop=["ALL"],
+            cap_add=["SYS_PTRACE", "SETUID", "SETGID", "SETPCAP"],
+        )  # fmt: skip
+        made.append(
+            engine.create_container(
+                "debugrun-test/full", ["python3", "-c", EFFECTIVE_ROOT], user="0:0", host_config=config
+            )["Id"]
+        )
+        engine.start(made[-1])
+        deadline = time.monotonic() + 60
+        while b"may signal" not in (said := engine.logs(made[-1])):
+            assert time.monotonic() < deadline, said
+            time.sleep(0.1)
+        assert b"serve (name=" in said
+        assert reached(engine, toolbox, target, engine.inspect_container(made[-1]))
+    finally:
+        for each in reversed(made):
+            engine.remove_container(each, force=True)
+
+
+def reached(engine: docker.APIClient, toolbox: str, target: str, sidecar: Mapping[str, Any]) -> bool:
+    """Whether a process of the target's user, beside it, may signal the sidecar's main process."""
+    main = Path(f"/proc/{sidecar['State']['Pid']}/status").read_text()
+    inner = procfs.parse_status(main).ns_pids[-1]
+    config = engine.create_host_config(pid_mode=f"container:{target}", network_mode="none", cap_drop=["ALL"])
+    command = ["busybox", "sh", "-c", f"kill -0 {inner}"]
+    made = engine.create_container(toolbox, command, user="1000:1000", host_config=config)["Id"]
+    try:
+        engine.start(made)
+        return bool(engine.wait(made, timeout=60)["StatusCode"] == 0)
+    finally:
+        engine.remove_container(made, force=True)
