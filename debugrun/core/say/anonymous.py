@@ -50,7 +50,12 @@ TEXTS: Mapping[str, Mapping[str, tuple[str, str | None]]] = {
         "label": (_LABEL, "own-profile"),
     },
     "images": {"toolbox": ("debugrun-toolbox:latest", "debugrun-toolbox:latest")},
-    "host": {},
+    "host": {
+        "lockdown": ("none|integrity|confidentiality", "none"),
+        "proc_mem_override": ("always|ptrace|never", "always"),
+        "gpu_counters": ("everybody|admin", "admin"),
+        "gpu_driver": (r"[0-9]{3}(\.[0-9]{1,4}){1,2}", "0.0"),
+    },
 }
 FIXED: Mapping[str, Mapping[str, object]] = {
     "engine": {"operating_system": "", "seccomp_profile": None, "runtimes": ()},
