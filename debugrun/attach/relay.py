@@ -102,10 +102,6 @@ class Relay:
         self._closing = True
         self._flush()
 
-    def ignore_input(self) -> None:
-        """Read no more of ours, and leave the tool's open."""
-        self._stdin = None
-
     def _flush(self) -> None:
         if self._backlog:
             self._backlog = self._backlog[self.running.stream.send(self._backlog) :]

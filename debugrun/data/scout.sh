@@ -17,8 +17,8 @@ echo "@self $$"
 # Not by `read`, which asks for one byte after the other: a sysctl answers the first time only.
 echo @sysctls
 [ -e sys/kernel/yama ] || [ ! -r sys/kernel/osrelease ] || echo "sys/kernel/yama/ptrace_scope:absent"
-grep . /dev/null sys/kernel/yama/ptrace_scope sys/kernel/perf_event_paranoid sys/kernel/unprivileged_bpf_disabled \
-    sys/kernel/kptr_restrict sys/kernel/dmesg_restrict 2> /dev/null
+grep . /dev/null sys/kernel/yama/ptrace_scope sys/kernel/perf_event_paranoid sys/kernel/kptr_restrict \
+    2> /dev/null
 grep -o '\bproc_mem[.]force_override=[a-z]*' cmdline 2> /dev/null
 
 [ $# -gt 0 ] || set -- [0-9]*

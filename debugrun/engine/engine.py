@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from debugrun.core.ask.number import is_number
+from debugrun.core.know import versions
+from debugrun.core.know.json_access import mapping, text
 from debugrun.engine import answers, transport
 from debugrun.engine.stream import Stream
 from debugrun.engine.transport import FLOOR, Endpoint, translated
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Json = Mapping[str, object]
 
+COMPOSE_SERVICE = "com.docker.compose.service"  # the label that Compose gives a service's containers
 TIMEOUT = 60.0  # seconds for one answer; hijacked streams have none
 
 
@@ -114,7 +116,7 @@ class Engine:
             return self._version
 
     def _settle_on(self, found: str) -> None:  # docker-py would ask a second time to negotiate
-        if _number(found) < _number(FLOOR):
+        if versions.numbers(found) < versions.numbers(FLOOR):
             raise EngineError(
                 "engine-too-old",
                 f"{self.endpoint} speaks API {found}, at least {FLOOR} is needed (Docker 18.09)",
@@ -146,13 +148,15 @@ class Engine:
         with self.asking("list containers"):
             return answers.objects(self.client.containers(all=everything, filters=filters), answers.LISTED)
 
-    def container_names(self, *, everything: bool = False) -> tuple[str, ...]:
-        """Names as people type them, sorted."""
+    def container_names(self, *, everything: bool = False, services: bool = False) -> tuple[str, ...]:
+        """Names as people type them, sorted; with the names of Compose services, too."""
         names: list[str] = []
         for each in self.list_containers(everything=everything):
             if isinstance(found := each.get("Names"), list):
                 names.extend(str(name).removeprefix("/") for name in found)
-        return tuple(sorted(names))
+            if services and (service := text(mapping(each, "Labels"), COMPOSE_SERVICE)):
+                names.append(service)
+        return tuple(sorted(set(names)))
 
     def use(self, container: str) -> Json:
         """GET /containers/ID/stats, once and at once: what it uses of its limits; {} where the engine cannot say."""
@@ -344,7 +348,3 @@ def connect(base_url: str | None = None, *, timeout: float = TIMEOUT) -> Engine:
     """
     endpoint, client = transport.client(base_url, timeout=timeout)
     return Engine(client, endpoint)
-
-
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if is_number(part))

@@ -8,13 +8,14 @@ from __future__ import annotations
 import io
 import posixpath
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from debugrun.core.ask.number import is_number
 from debugrun.core.decide.launch import Program
 from debugrun.core.know import inspection
+from debugrun.core.know.json_access import Json, items, mapping
 from debugrun.engine import answers
-from debugrun.engine.engine import Engine, Json
+from debugrun.engine.engine import Engine
 from debugrun.errors import EXIT_NO_TOOL, TargetError
 
 _CHUNK = 16 * 1024  # bytes of an archive that hold the head of its first file
@@ -29,8 +30,8 @@ def program(engine: Engine, container: str, inspected: Json, *, elf: bool) -> Pr
 
     Raises TargetError: the image has no such program.
     """
-    config, argv = _map(inspected, "Config"), command(inspected)
-    environment = (str(each).partition("=") for each in _list(config, "Env"))
+    config, argv = mapping(inspected, "Config"), command(inspected)
+    environment = (str(each).partition("=") for each in items(config, "Env"))
     variables = frozenset(name for name, _, _ in environment)
     if not argv:
         message = f"{config.get('Image')} names no program to start"
@@ -45,14 +46,14 @@ def program(engine: Engine, container: str, inspected: Json, *, elf: bool) -> Pr
 
 def command(inspected: Json) -> tuple[str, ...]:
     """What a container starts: its entrypoint and its command; () for none."""
-    config = _map(inspected, "Config")
+    config = mapping(inspected, "Config")
     return (*_words(config, "Entrypoint"), *_words(config, "Cmd"))
 
 
 def find(engine: Engine, container: str, inspected: Json, name: str) -> str | None:
     """The path of a program as the container finds it: by its PATH, or from its working directory."""
     if "/" in name:
-        folder = str(_map(inspected, "Config").get("WorkingDir") or "/")
+        folder = str(mapping(inspected, "Config").get("WorkingDir") or "/")
         paths: Sequence[str] = [posixpath.join(folder, name)]
     else:
         paths = [f"{folder}/{name}" for folder in inspection.search_path(inspected)]
@@ -112,7 +113,7 @@ def known_user(engine: Engine, container: str, inspected: Json, typed: str | Non
 
     moby daemon/oci_linux.go getUser(): a number without a line there has group 0.
     """
-    typed = typed or str(_map(inspected, "Config").get("User") or "0")
+    typed = typed or str(mapping(inspected, "Config").get("User") or "0")
     name, _, group = typed.partition(":")
     if name in {"0", "root"} and (is_number(group) or not group):
         return f"0:{group or 0}"
@@ -141,15 +142,5 @@ def _entry(engine: Engine, container: str, path: str, name: str) -> list[str] | 
     return None
 
 
-def _map(value: Json, key: str) -> Json:
-    found = value.get(key)
-    return found if isinstance(found, Mapping) else {}
-
-
-def _list(value: Json, key: str) -> Sequence[object]:
-    found = value.get(key)
-    return found if isinstance(found, list) else []
-
-
 def _words(config: Json, key: str) -> tuple[str, ...]:
-    return tuple(str(each) for each in _list(config, key))
+    return tuple(str(each) for each in items(config, key))

@@ -57,9 +57,7 @@ def host_facts(engine: int = 0) -> HostFacts:
     return HostFacts(
         yama_ptrace_scope=yama_ptrace_scope(),
         perf_event_paranoid=sysctl("kernel/perf_event_paranoid"),
-        unprivileged_bpf_disabled=sysctl("kernel/unprivileged_bpf_disabled"),
         kptr_restrict=sysctl("kernel/kptr_restrict"),
-        dmesg_restrict=sysctl("kernel/dmesg_restrict"),
         lockdown=_lockdown(),
         proc_mem_override=_proc_mem_override(),
         cross_memory_attach=_cross_memory_attach(),

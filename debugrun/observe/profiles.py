@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from debugrun.core.know import inspection
 from debugrun.core.know.facts import ContainerFacts, EngineFacts
-from debugrun.core.know.inspection import Json
+from debugrun.core.know.json_access import Json
 from debugrun.errors import DebugrunError, EngineError
 from debugrun.observe import hostproc
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from debugrun.core.know import inspection
 from debugrun.core.know.facts import ContainerFacts
-from debugrun.core.know.inspection import Json
+from debugrun.core.know.json_access import Json
 from debugrun.observe import hostproc
 
 if TYPE_CHECKING:

@@ -256,9 +256,7 @@ def _host(lines: list[str]) -> HostFacts:
     host = HostFacts(
         yama_ptrace_scope=setting("kernel/yama/ptrace_scope"),
         perf_event_paranoid=setting("kernel/perf_event_paranoid"),
-        unprivileged_bpf_disabled=setting("kernel/unprivileged_bpf_disabled"),
         kptr_restrict=setting("kernel/kptr_restrict"),
-        dmesg_restrict=setting("kernel/dmesg_restrict"),
         proc_mem_override=procfs.proc_mem_override("\n".join(lines)),
     )
     # No Yama, or not among the LSMs in use: nothing restricts (Documentation/admin-guide/LSM/Yama.rst).

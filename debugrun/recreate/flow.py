@@ -17,7 +17,7 @@ from debugrun.core.ask.request import Recreation, Request
 from debugrun.core.decide import regrant
 from debugrun.core.decide.plan import plan
 from debugrun.core.grants import Ceiling, Option, Placement
-from debugrun.core.know import json_access
+from debugrun.core.know import json_access, versions
 from debugrun.core.know.json_access import Json
 from debugrun.core.know.kinds import LABEL_RECORD
 from debugrun.core.rebuild import comparison, orchestrated, transaction
@@ -87,8 +87,8 @@ def draw(connection: Engine, request: Request, before: Json, wanted: Wanted) -> 
     _refuse(request, wanted.option, before, image)
     others = [each for each in _others(connection) if each["Id"] != before["Id"]]
     warnings = list(_dependents(dependents(before, others), json_access.text(before, "Name").removeprefix("/")))
-    version = tuple(int(part) for part in connection.client.api_version.split("."))
-    plain = blueprint(before, image or {}, api=(version[0], version[1]), engine=wanted.engine, others=others)
+    api = versions.two(connection.client.api_version)
+    plain = blueprint(before, image or {}, api=api, engine=wanted.engine, others=others)
     drawn = _started(with_grant(plain, wanted.option, profile_json=wanted.profile, mounts=wanted.mounts), wanted)
     seen = restore.described(before)
     record = Record(

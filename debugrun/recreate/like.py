@@ -18,7 +18,7 @@ from debugrun.core.ask.request import Request
 from debugrun.core.decide import launch
 from debugrun.core.decide.widen_profile import profile_json
 from debugrun.core.grants import Ceiling, Placement
-from debugrun.core.know import json_access, kinds
+from debugrun.core.know import json_access, kinds, versions
 from debugrun.core.know.json_access import Json
 from debugrun.core.know.kinds import LABEL_TOOL
 from debugrun.core.rebuild.blueprint import Blueprint, blueprint, with_grant, with_labels
@@ -27,6 +27,7 @@ from debugrun.engine import engine as engines
 from debugrun.engine import ownership
 from debugrun.engine.engine import Engine
 from debugrun.errors import DebugrunError, RefusedError
+from debugrun.observe import named
 from debugrun.recreate import recreate, restart_under
 from debugrun.toolbox import catalog
 
@@ -60,7 +61,7 @@ def run(wish: Wish, folder: Path) -> int:
     tool = catalog.load_file(wish.tool_file, called=wish.tool) if wish.tool_file else catalog.load(wish.tool, folder)
     way = tool.launch(wish.mode)
     with engines.connect() as connection, apply.ending():
-        before = _with_command(connection.inspect_container(wish.like), wish.command)
+        before = _with_command(named.container(connection, wish.like), wish.command)
         facts, base = restart_under.facts_of(connection, before)
         decision = launch.decide(tool, launch.wanted(way, aslr=wish.aslr), facts, wish.ceiling, base)
         if (option := decision.option) is None:
@@ -101,10 +102,9 @@ def _with_command(before: Json, command: tuple[str, ...]) -> Json:
 
 def _alone(connection: Engine, before: Json, engine: str) -> Blueprint:
     """What creates one like it that can stand beside it."""
-    version = tuple(int(part) for part in connection.client.api_version.split("."))
     image = connection.inspect_image(json_access.text(before, "Image"))
     others = [connection.inspect_container(str(each["Id"])) for each in connection.list_containers(everything=True)]
-    plain = blueprint(before, image, api=(version[0], version[1]), engine=engine, others=others)
+    plain = blueprint(before, image, api=versions.two(connection.client.api_version), engine=engine, others=others)
     host = {**json_access.mapping(plain.body, "HostConfig"), **ALONE, "AutoRemove": False}
     body = {key: value for key, value in plain.body.items() if key != "MacAddress"}
     networking = json_access.mapping(json_access.mapping(body, "NetworkingConfig"), "EndpointsConfig")

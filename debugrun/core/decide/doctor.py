@@ -11,6 +11,7 @@ from debugrun.core.decide import judge
 from debugrun.core.decide.judge_attempt import capabilities
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.grants import Ceiling, Option, Placement
+from debugrun.core.know import versions
 from debugrun.core.know.facts import ContainerFacts, EngineFacts, Facts, HostFacts, ImageFacts, ProcessFacts
 from debugrun.core.know.procfs import CAPABILITIES
 from debugrun.core.know.tool_file import Tool
@@ -133,7 +134,7 @@ def _capability_checks(found: Findings) -> Iterator[Check]:
         return
     missing = [name for name in named if name not in engine.capabilities]
     value = f"the daemon itself lacks {', '.join(missing)}" if missing else "the daemon holds all"
-    if missing and engine.name == "docker" and judge.version_tuple(engine.version) < (23,):
+    if missing and engine.name == "docker" and versions.numbers(engine.version) < (23,):
         value += ", and --privileged fails"
     who = f"CapBnd of {found.daemon}" if found.daemon else "CapBnd of the daemon"
     yield Check(name="bounding set", value=value, source=who, state="note" if missing else "ok")

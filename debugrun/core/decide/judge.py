@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from debugrun.core.decide import programs
 from debugrun.core.grants import Gate, Layer, Option, Placement, Verdict
+from debugrun.core.know import versions
 from debugrun.core.know.facts import ContainerFacts, EngineFacts, Facts
 from debugrun.core.know.tool_file import Mode, Need
 from debugrun.core.rules import emulation, kernel, lsm, sandbox, seccomp
@@ -19,7 +20,10 @@ _AFTER_AUDIT_READ = frozenset({"PERFMON", "BPF", "CHECKPOINT_RESTORE"})
 _CALL = re.compile(r"([a-z_][a-z0-9_]*)(?:\((0x[0-9a-f]+|[0-9]+)\))?")
 
 
-def judge(option: Option, mode: Mode, facts: Facts) -> tuple[Verdict, tuple[Gate, ...], tuple[Need, ...]]:
+Judgement = tuple[Verdict, tuple[Gate, ...], tuple[Need, ...]]
+
+
+def judge(option: Option, mode: Mode, facts: Facts) -> Judgement:
     """The verdict on `option`, the gates of all required needs, and the optional needs that stay closed."""
     gates = [*_engine(option, facts), *sandbox.gates(option, mode, facts), *emulation.gates(option, mode, facts)]
     refused = []
@@ -105,22 +109,15 @@ def parse_call(call: str) -> seccomp.SyscallNeed:
     return seccomp.SyscallNeed(call=name, args=(equal,))
 
 
-def version_tuple(text: str) -> tuple[int, ...]:
-    """`20.10.24+dfsg1` as (20, 10, 24); `6.18.44-fc` as (6, 18, 44)."""
-    match = re.match(r"\d+(?:\.\d+)*", text)
-    return tuple(int(part) for part in match.group().split(".")) if match else ()
-
-
 def kernel_version(facts: Facts) -> tuple[int, int]:
     """(major, minor) of the engine's kernel; (0, 0) where it does not say."""
-    major, minor, *_ = (*version_tuple(facts.engine.kernel), 0, 0)
-    return major, minor
+    return versions.two(facts.engine.kernel)
 
 
 @functools.lru_cache(maxsize=8)
 def engine_default(name: str, version: str) -> seccomp.Profile | None:
     """The default profile of that engine version; None where it is not known."""
-    return seccomp.default_profile(name, version_tuple(version))
+    return seccomp.default_profile(name, versions.numbers(version))
 
 
 @functools.lru_cache(maxsize=8)
@@ -188,7 +185,7 @@ def engine_profile(engine: EngineFacts) -> tuple[str, seccomp.Profile | None]:
 
 def _filters_privileged(facts: Facts) -> bool:
     """Whether a profile that is named counts for a privileged container too (moby daemon/seccomp_linux.go, from 27)."""
-    return facts.engine.name == "podman" or version_tuple(facts.engine.version) >= (27,)
+    return facts.engine.name == "podman" or versions.numbers(facts.engine.version) >= (27,)
 
 
 def _seccomp(call: str, need: Need, option: Option, facts: Facts) -> Gate:
@@ -217,7 +214,7 @@ def allows(profile: seccomp.Profile, call: str, capabilities: frozenset[str], fa
 def runtime(facts: Facts) -> seccomp.Runtime:
     """What the engine's OCI runtime makes of a profile."""
     engine = facts.engine
-    return seccomp.runtime_of(engine.name, version_tuple(engine.version), engine.default_runtime)
+    return seccomp.runtime_of(engine.name, versions.numbers(engine.version), engine.default_runtime)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -245,7 +242,7 @@ def _engine(option: Option, facts: Facts) -> list[Gate]:
     gate = functools.partial(Gate, need="container", layer=Layer.ENGINE, verdict=Verdict.CLOSED)
     engine, gates = facts.engine, []
     docker = engine.name == "docker"
-    version = version_tuple(engine.version)
+    version = versions.numbers(engine.version)
     if option.placement is Placement.SIDECAR and option.image is None:
         gates.append(gate(fact="no image at hand holds the tool", source="GET /images/NAME/json"))
     for name in option.cap_add if not option.privileged else ():

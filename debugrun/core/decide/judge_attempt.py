@@ -17,6 +17,7 @@ from debugrun.core.ask.selection import INITS
 from debugrun.core.decide import judge as judging
 from debugrun.core.decide.plan import grant_of
 from debugrun.core.grants import Gate, Grant, Layer, Option, Placement, Verdict
+from debugrun.core.know import versions
 from debugrun.core.know.facts import EngineFacts, Facts
 from debugrun.core.know.inspection import DOCKER_DEFAULT, PODMAN_DEFAULT
 from debugrun.core.know.procfs import CAPABILITIES
@@ -130,7 +131,7 @@ def capabilities(attempt: Attempt, engine: EngineFacts) -> tuple[str, ...]:
     """
     add, drop = set(attempt.cap_add), set(attempt.cap_drop)
     everything = set(CAPABILITIES)
-    if engine.name == "docker" and judging.version_tuple(engine.version) < (23,):
+    if engine.name == "docker" and versions.numbers(engine.version) < (23,):
         everything = set(CAPABILITIES[: _LAST_OF_DOCKER_20 + 1])
     elif engine.capabilities is not None:
         everything &= set(engine.capabilities)

@@ -14,10 +14,9 @@ from debugrun.core import package_data
 from debugrun.core.decide import judge as judging
 from debugrun.core.decide import order
 from debugrun.core.decide.plan import Plan, within
-from debugrun.core.grants import BROAD_CAPABILITIES, Ceiling, Grant, Option, Verdict
+from debugrun.core.grants import Ceiling, Option, Verdict
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import Launch, Mode, Need, Tool
-from debugrun.core.rules import kernel
 from debugrun.errors import EngineError, ToolError
 
 MOUNT = "/.debugrun"
@@ -212,8 +211,8 @@ def decide(tool: Tool, mode: Mode, facts: Facts, ceiling: Ceiling, base: Option)
     """
     found = [_judged(option, base, mode, facts) for option in _candidates(base, mode, facts)]
     options = tuple(_by_cost(found, base, facts))
-    taken = (i for i, each in enumerate(options) if each.verdict is not Verdict.CLOSED and within(each, ceiling))
-    return Plan(tool=tool, mode=mode, facts=facts, ceiling=ceiling, options=options, chosen=next(taken, None))
+    chosen = order.first_within(options, lambda option: within(option, ceiling))
+    return Plan(tool=tool, mode=mode, facts=facts, ceiling=ceiling, options=options, chosen=chosen)
 
 
 def added(option: Option, base: Option) -> tuple[str, ...]:
@@ -221,28 +220,8 @@ def added(option: Option, base: Option) -> tuple[str, ...]:
     return tuple(name for name in option.cap_add if name not in base.cap_add)
 
 
-def _grant(option: Option, base: Option) -> Grant:
-    beyond = set(added(option, base))
-    rungs = {
-        Grant.PRIVILEGED: option.privileged,
-        Grant.UNCONFINED: option.seccomp == "unconfined",
-        Grant.BROAD: bool(beyond & BROAD_CAPABILITIES),
-        Grant.SECCOMP: bool(option.opened_calls),
-        Grant.CAPS: bool(beyond),
-    }
-    return next((grant for grant, taken in rungs.items() if taken), Grant.NONE)
-
-
 def _judged(option: Option, base: Option, mode: Mode, facts: Facts) -> Option:
-    verdict, gates, refused = judging.judge(option, mode, facts)
-    return replace(
-        option,
-        grant=_grant(option, base),
-        verdict=verdict,
-        gates=gates,
-        lost=option.lost + tuple(need.lost for need in refused),
-        tool_args=next((need.workaround for need in refused if need.workaround), ()),
-    )
+    return order.answered(option, judging.judge(option, mode, facts), order.rung(option, added(option, base)))
 
 
 def _by_cost(found: list[Option], base: Option, facts: Facts) -> list[Option]:
@@ -265,19 +244,16 @@ def powers(option: Option, base: Option, facts: Facts) -> order.Powers:
 
 def _candidates(base: Option, mode: Mode, facts: Facts) -> Iterator[Option]:
     """For each filter the container's own capabilities, then with the fewest more that open everything."""
-    needs = [need for need in mode.needs if not need.optional]
     name, profile = judging.base_profile(base, facts)
-    held = frozenset(base.cap_add)
     filters = [base]
     if name != "off" and profile is not None:
-        calls = dict.fromkeys(call for need in needs for call in need.calls)
-        if blocked := tuple(call for call in calls if judging.allows(profile, call, held, facts) is False):
+        if blocked := order.blocked(profile, mode, frozenset(base.cap_add), facts):
             filters += [replace(base, opened_calls=blocked), replace(base, seccomp="unconfined")]
     elif name != "off":
         filters.append(replace(base, seccomp="unconfined"))
     for filtered in filters:
         yield filtered
-        yield from itertools.islice(_more(filtered, _lifters(base, needs, facts), mode, facts), 1)
+        yield from itertools.islice(_more(filtered, _lifters(base, mode, facts), mode, facts), 1)
     yield replace(base, privileged=True, cap_drop=())
 
 
@@ -292,10 +268,8 @@ def _more(base: Option, names: tuple[str, ...], mode: Mode, facts: Facts) -> Ite
                 yield option
 
 
-def _lifters(base: Option, needs: list[Need], facts: Facts) -> tuple[str, ...]:
+def _lifters(base: Option, mode: Mode, facts: Facts) -> tuple[str, ...]:
     """The capabilities that may open a need: none for a non-root process of Docker's, which has none effective."""
     if base.uid != 0 and facts.engine.name != "podman":
         return ()
-    names = dict.fromkeys(name for need in needs for name in kernel.CAPABILITIES[need.gate])
-    missing = (name for name in names if name not in base.cap_add)
-    return tuple(sorted(missing, key=lambda name: name in BROAD_CAPABILITIES))
+    return order.openers(mode, held=base.cap_add)

@@ -15,8 +15,8 @@ from debugrun.core.grants import BROAD_CAPABILITIES, Grant, Layer, Option, Place
 from debugrun.core.know.facts import Facts
 from debugrun.core.rules.seccomp.calls import calls
 
-# Capabilities that open a blocked call in an engine's default profile, narrow before wide.
-OPENERS = ("SYS_PTRACE", "PERFMON", "BPF", "SYSLOG", "SYS_NICE", "SYS_TIME", "SYS_ADMIN")
+# Beyond those of the calls that tools need: a program of its own may set the clock, or its priority.
+OPENERS = (*order.CALL_OPENERS[:-1], "SYS_NICE", "SYS_TIME", order.CALL_OPENERS[-1])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,12 +16,9 @@ from debugrun.core.decide import neighbour, order, regrant
 from debugrun.core.grants import BROAD_CAPABILITIES, Ceiling, Grant, Layer, Option, Placement, Verdict
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import Mode, Tool
-from debugrun.core.rules import emulation, kernel, lsm
+from debugrun.core.rules import emulation, lsm
 
 NOBODY = "65534:65534"
-
-# Capabilities that open a blocked call in an engine's default profile, narrow before wide.
-_CALL_OPENERS = ("SYS_PTRACE", "PERFMON", "BPF", "SYSLOG", "SYS_ADMIN")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,39 +84,30 @@ def within(option: Option, ceiling: Ceiling) -> bool:
 
 
 def _choose(options: tuple[Option, ...], ceiling: Ceiling) -> int | None:
-    for index, option in enumerate(options):
-        if option.verdict is not Verdict.CLOSED and within(option, ceiling):
-            return index
-    return None
+    return order.first_within(options, lambda option: within(option, ceiling))
 
 
 def _judged(option: Option, mode: Mode, facts: Facts) -> Option:
     """The option with its verdict, grant and losses filled in."""
-    verdict, gates, refused = judging.judge(option, mode, facts)
-    option = replace(option, grant=grant_of(option, facts))
+    done = order.answered(option, judging.judge(option, mode, facts), grant_of(option, facts))
     return replace(
-        option,
-        verdict=verdict,
-        gates=(*gates, *neighbour.gates(option, facts)),
-        by_name=neighbour.by_name(option, facts),
-        lost=(*option.lost, *(need.lost for need in refused), *neighbour.said(option, facts)),
-        tool_args=next((need.workaround for need in refused if need.workaround), ()),
+        done,
+        gates=(*done.gates, *neighbour.gates(done, facts)),
+        by_name=neighbour.by_name(done, facts),
+        lost=(*done.lost, *neighbour.said(done, facts)),
     )
 
 
 def grant_of(option: Option, facts: Facts) -> Grant:
     """The rung of the ladder that an option stands on."""
-    if option.privileged:
-        return Grant.PRIVILEGED
-    if option.seccomp == "unconfined" or lsm.widens(option, facts):
+    rung = order.rung(option, _beyond(option, facts))
+    if rung.rank < Grant.UNCONFINED.rank and lsm.widens(option, facts):
         return Grant.UNCONFINED
-    if BROAD_CAPABILITIES & set(_beyond(option, facts)):
-        return Grant.BROAD
-    if option.opened_calls or neighbour.wider_calls(option, facts):
+    if rung.rank < Grant.SECCOMP.rank and neighbour.wider_calls(option, facts):
         return Grant.SECCOMP
-    if _beyond(option, facts) or _escalates(option, facts) or option.mounts:
+    if rung is Grant.NONE and (_escalates(option, facts) or option.mounts):
         return Grant.CAPS
-    return Grant.NONE
+    return rung
 
 
 def _beyond(option: Option, facts: Facts) -> tuple[str, ...]:
@@ -194,20 +182,21 @@ def _image(facts: Facts, tool: Tool) -> str | None:
 def _blocked_calls(option: Option, mode: Mode, facts: Facts) -> tuple[str, ...]:
     """The required calls that the filter in force blocks when no capability is given; () where it is not known."""
     name, profile = judging.base_profile(option, facts)
-    if name == "off" or profile is None:
-        return ()
-    calls = [call for need in mode.needs if not need.optional for call in need.calls]
-    return tuple(dict.fromkeys(call for call in calls if judging.allows(profile, call, frozenset(), facts) is False))
+    return () if name == "off" or profile is None else order.blocked(profile, mode, frozenset(), facts)
 
 
 def _universe(option: Option, mode: Mode, facts: Facts) -> tuple[str, ...]:
     """Every capability that may open a required need, narrow before wide."""
-    names = [name for need in mode.needs if not need.optional for name in kernel.CAPABILITIES[need.gate]]
-    filter_name, profile = judging.base_profile(option, facts)
-    if filter_name != "off" and profile is not None:
-        for call in _blocked_calls(option, mode, facts):
-            names += [n for n in _CALL_OPENERS if judging.allows(profile, call, frozenset({n}), facts)]
-    return tuple(sorted(dict.fromkeys(names), key=lambda name: name in BROAD_CAPABILITIES))
+    _, profile = judging.base_profile(option, facts)
+    return order.openers(
+        mode,
+        more=[
+            name
+            for call in _blocked_calls(option, mode, facts)
+            for name in order.CALL_OPENERS
+            if profile is not None and judging.allows(profile, call, frozenset({name}), facts)
+        ],
+    )
 
 
 def _least(base: Option, tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:

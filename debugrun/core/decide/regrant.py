@@ -10,14 +10,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from debugrun.core.decide import judge as judging
-from debugrun.core.grants import BROAD_CAPABILITIES, Gate, Grant, Layer, Option, Placement, Verdict
+from debugrun.core.decide import order
+from debugrun.core.grants import Gate, Grant, Layer, Option, Placement, Verdict
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.procfs import CAPABILITIES
 from debugrun.core.know.tool_file import Mode, Tool
-from debugrun.core.rules import kernel, seccomp
-
-# Capabilities that open a blocked call in an engine's default profile.
-_OPENERS = ("SYS_PTRACE", "PERFMON", "BPF", "SYSLOG", "SYS_ADMIN")
+from debugrun.core.rules import seccomp
 
 
 def options(tool: Tool, mode: Mode, facts: Facts) -> Iterator[Option]:
@@ -90,28 +88,8 @@ def profile_json(option: Option, facts: Facts) -> str | None:
 def _judged(option: Option, mode: Mode, facts: Facts) -> Option:
     """The option with verdict, gates, rung and losses: judged as the exec that the tool will be."""
     here = replace(option, placement=Placement.HERE)
-    verdict, gates, refused = judging.judge(here, mode, granted(option, facts))
-    return replace(
-        option,
-        grant=_grant(option),
-        verdict=verdict,
-        gates=gates,
-        lost=option.lost + tuple(need.lost for need in refused),
-        tool_args=next((need.workaround for need in refused if need.workaround), ()),
-    )
-
-
-def _grant(option: Option) -> Grant:
-    """The rung: a container is recreated with what it did not have, so all of it counts."""
-    if option.privileged:
-        return Grant.PRIVILEGED
-    if option.seccomp == "unconfined":
-        return Grant.UNCONFINED
-    if BROAD_CAPABILITIES & set(option.cap_add):
-        return Grant.BROAD
-    if option.opened_calls:
-        return Grant.SECCOMP
-    return Grant.CAPS if option.cap_add else Grant.NONE
+    judgement = judging.judge(here, mode, granted(option, facts))
+    return order.answered(option, judgement, order.rung(option, option.cap_add))  # it had none of it, so all counts
 
 
 def _least(base: Option, mode: Mode, facts: Facts) -> Iterator[Option]:
@@ -138,10 +116,8 @@ def _least(base: Option, mode: Mode, facts: Facts) -> Iterator[Option]:
 
 def _universe(base: Option, mode: Mode, facts: Facts) -> tuple[str, ...]:
     """Capabilities that the container lacks and that may open a required need, narrow before wide."""
-    names = [name for need in mode.needs if not need.optional for name in kernel.CAPABILITIES[need.gate]]
-    names += _OPENERS if _blocked(base, mode, facts) else ()
     own = set(facts.container.capabilities or facts.process.bounding)
-    return tuple(sorted((n for n in dict.fromkeys(names) if n not in own), key=lambda name: name in BROAD_CAPABILITIES))
+    return order.openers(mode, order.CALL_OPENERS if _blocked(base, mode, facts) else (), own)
 
 
 def _blocked(option: Option, mode: Mode, facts: Facts) -> tuple[str, ...]:
@@ -150,6 +126,4 @@ def _blocked(option: Option, mode: Mode, facts: Facts) -> tuple[str, ...]:
     name, profile = judging.base_profile(here, facts)
     if name == "off" or profile is None:
         return ()
-    held = judging.container_capabilities(here, facts)
-    calls = [call for need in mode.needs if not need.optional for call in need.calls]
-    return tuple(dict.fromkeys(call for call in calls if judging.allows(profile, call, held, facts) is False))
+    return order.blocked(profile, mode, judging.container_capabilities(here, facts), facts)

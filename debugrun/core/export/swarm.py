@@ -10,6 +10,7 @@ import shlex
 
 from debugrun.core.export.ask import Ask, Export, Privileges
 from debugrun.core.export.words import as_json
+from debugrun.core.know import versions
 from debugrun.core.know.facts import Facts
 
 _SINCE = (1, 46)  # moby api/swagger.yaml v1.46: ContainerSpec.Privileges.Seccomp, AppArmor, NoNewPrivileges
@@ -25,8 +26,8 @@ def missing(given: Privileges) -> tuple[str, ...]:
 
 def too_old(given: Privileges, facts: Facts) -> tuple[str, ...]:
     """Engines before API 1.46 take the body and drop what they do not know of it, without a word (measured)."""
-    version = tuple(int(part) for part in facts.engine.api_version.split(".") if part.isdigit())
-    if not facts.engine.api_version or version >= _SINCE or not (given.seccomp != "default" or given.apparmor):
+    found = versions.numbers(facts.engine.api_version)
+    if not found or found >= _SINCE or not (given.seccomp != "default" or given.apparmor):
         return ()
     return (f"Docker {facts.engine.version} ignores a service's seccomp and AppArmor profile: it takes Docker 27",)
 

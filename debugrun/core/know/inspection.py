@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from debugrun.core.know import procfs
+from debugrun.core.know import procfs, versions
 from debugrun.core.know.facts import ContainerFacts, EngineFacts
-
-Json = Mapping[str, object]
+from debugrun.core.know.json_access import Json, items, mapping, text
 
 # moby oci/caps/defaults.go DefaultCapabilities(), unchanged from 1.x to 29.
 DOCKER_DEFAULT = frozenset(
@@ -51,24 +50,24 @@ def machine(architecture: str) -> str:
 
 def engine_facts(version: Json, info: Json) -> EngineFacts:
     """GET /version and GET /info. `local` and `capabilities` are not in there: None."""
-    options = [_options(str(entry)) for entry in _list(info, "SecurityOptions")]
+    options = [_options(str(entry)) for entry in items(info, "SecurityOptions")]
     names = {option.get("name", "") for option in options}
     seccomp = next((o.get("profile", "default") for o in options if o.get("name") == "seccomp"), None)
     return EngineFacts(
         name="podman" if _is_podman(version) else "docker",
-        version=_text(version, "Version") or _text(info, "ServerVersion"),
-        api_version=_text(version, "ApiVersion"),
-        architecture=machine(_text(info, "Architecture") or _text(version, "Arch")),
-        kernel=_text(info, "KernelVersion") or _text(version, "KernelVersion"),
-        operating_system=_text(info, "OperatingSystem"),
+        version=text(version, "Version") or text(info, "ServerVersion"),
+        api_version=text(version, "ApiVersion"),
+        architecture=machine(text(info, "Architecture") or text(version, "Arch")),
+        kernel=text(info, "KernelVersion") or text(version, "KernelVersion"),
+        operating_system=text(info, "OperatingSystem"),
         rootless="rootless" in names or info.get("Rootless") is True,
         userns_remap="userns" in names,
         seccomp="default" if seccomp == "builtin" else seccomp,
         apparmor="apparmor" in names,
         selinux="selinux" in names,
         no_new_privileges="no-new-privileges" in names,
-        runtimes=tuple(sorted(_map(info, "Runtimes"))),
-        default_runtime=_text(info, "DefaultRuntime") or "runc",
+        runtimes=tuple(sorted(mapping(info, "Runtimes"))),
+        default_runtime=text(info, "DefaultRuntime") or "runc",
     )
 
 
@@ -77,12 +76,12 @@ def removes_running(version: Json) -> bool:
 
     With live-restore, as it starts again: moby before 24.0.8 and 25.0, daemon/daemon.go restore().
     """
-    numbers = tuple(int(each) for each in re.findall(r"\d+", _text(version, "Version"))[:3])
-    return not _is_podman(version) and bool(numbers) and numbers < (24, 0, 8)
+    found = versions.numbers(text(version, "Version"))
+    return not _is_podman(version) and bool(found) and found < (24, 0, 8)
 
 
 def _is_podman(version: Json) -> bool:
-    components = [part for part in _list(version, "Components") if isinstance(part, Mapping)]
+    components = [part for part in items(version, "Components") if isinstance(part, Mapping)]
     return any(part.get("Name") == "Podman Engine" for part in components)
 
 
@@ -98,20 +97,20 @@ def _options(entry: str) -> dict[str, str]:
 
 def container_facts(inspected: Json, engine: EngineFacts, image: Json | None = None) -> ContainerFacts:
     """GET /containers/ID/json, with GET /images/ID/json of its image when that was asked."""
-    config, host, state = (_map(inspected, key) for key in ("Config", "HostConfig", "State"))
+    config, host, state = (mapping(inspected, key) for key in ("Config", "HostConfig", "State"))
     privileged = host.get("Privileged") is True
-    options = security_options(_list(host, "SecurityOpt"))
+    options = security_options(items(host, "SecurityOpt"))
     seccomp, profile = _seccomp(options.get("seccomp"), engine, privileged=privileged)
-    runtime = _text(host, "Runtime")
-    apparmor = _text(inspected, "AppArmorProfile")
-    pid_mode, memory, pid = _text(host, "PidMode"), host.get("Memory"), state.get("Pid")
+    runtime = text(host, "Runtime")
+    apparmor = text(inspected, "AppArmorProfile")
+    pid_mode, memory, pid = text(host, "PidMode"), host.get("Memory"), state.get("Pid")
     return ContainerFacts(
-        id=_text(inspected, "Id"),
-        name=_text(inspected, "Name").removeprefix("/"),
-        image=_text(config, "Image"),
-        image_id=_text(inspected, "Image"),
+        id=text(inspected, "Id"),
+        name=text(inspected, "Name").removeprefix("/"),
+        image=text(config, "Image"),
+        image_id=text(inspected, "Image"),
         state=_state(state),
-        user=_text(config, "User"),
+        user=text(config, "User"),
         architecture=image_architecture(inspected, image),
         pid=pid if isinstance(pid, int) else 0,
         privileged=privileged,
@@ -119,22 +118,22 @@ def container_facts(inspected: Json, engine: EngineFacts, image: Json | None = N
         seccomp=seccomp,
         seccomp_profile=profile,
         apparmor=apparmor or ("unconfined" if engine.apparmor and privileged else None),
-        selinux=_text(inspected, "ProcessLabel") or None,
+        selinux=text(inspected, "ProcessLabel") or None,
         no_new_privileges=_no_new_privileges(options.get("no-new-privileges"), engine),
         read_only=host.get("ReadonlyRootfs") is True,
         pid_mode="" if pid_mode == "private" else pid_mode,
-        network_mode=_text(host, "NetworkMode"),
-        userns_mode=_text(host, "UsernsMode"),
+        network_mode=text(host, "NetworkMode"),
+        userns_mode=text(host, "UsernsMode"),
         runtime=engine.default_runtime if runtime in {"", "oci"} else runtime,
         memory_limit=memory if isinstance(memory, int) and memory > 0 else 0,
-        orchestrator=orchestrator(_map(config, "Labels")),
+        orchestrator=orchestrator(mapping(config, "Labels")),
     )
 
 
 def _state(state: Json) -> str:
     """Podman's words as Docker's; Docker says `running` of a paused or restarting container in Running only."""
     said = {"configured": "created", "initialized": "created", "stopped": "exited", "stopping": "running"}
-    status = _text(state, "Status")
+    status = text(state, "Status")
     return said.get(status, status) or ("running" if state.get("Running") is True else "exited")
 
 
@@ -156,7 +155,7 @@ def _seccomp(value: str | None, engine: EngineFacts, *, privileged: bool) -> tup
     """
     if value == "unconfined":
         return "unconfined", None
-    late = engine.name == "podman" or _major(engine.version) >= 27  # noqa: PLR2004 - see docstring
+    late = engine.name == "podman" or versions.numbers(engine.version) >= (27,)
     if privileged and (not late or value in {None, "builtin"}):
         return "unconfined", None
     if value is None or value in {"builtin", "default"}:
@@ -168,11 +167,6 @@ def _no_new_privileges(value: str | None, engine: EngineFacts) -> bool:
     return engine.no_new_privileges if value is None else value in {"", "true"}
 
 
-def _major(version: str) -> int:
-    match = re.match(r"\d+", version)
-    return int(match[0]) if match else 0
-
-
 def capabilities(inspected: Json, engine: EngineFacts) -> tuple[str, ...] | None:
     """What an exec as root has in this container, by configuration; None where that can't be known.
 
@@ -182,8 +176,8 @@ def capabilities(inspected: Json, engine: EngineFacts) -> tuple[str, ...] | None
     bounding = inspected.get("BoundingCaps")
     if isinstance(bounding, list):
         return tuple(sorted(_names(bounding)))
-    host = _map(inspected, "HostConfig")
-    add, drop = _names(_list(host, "CapAdd")), _names(_list(host, "CapDrop"))
+    host = mapping(inspected, "HostConfig")
+    add, drop = _names(items(host, "CapAdd")), _names(items(host, "CapDrop"))
     everything = _everything(engine)
     if host.get("Privileged") is True:
         return None if everything is None else tuple(sorted(everything))
@@ -192,7 +186,7 @@ def capabilities(inspected: Json, engine: EngineFacts) -> tuple[str, ...] | None
     if "ALL" in drop:
         return tuple(sorted(add))
     # Podman before 5 lists the difference to Docker's default list, later ones to its own (measured).
-    old_podman = engine.name == "podman" and _major(engine.version) < 5  # noqa: PLR2004 - see above
+    old_podman = engine.name == "podman" and versions.numbers(engine.version) < (5,)
     default = PODMAN_DEFAULT if engine.name == "podman" and not old_podman else DOCKER_DEFAULT
     return tuple(sorted((default | add) - drop))
 
@@ -202,7 +196,7 @@ def _everything(engine: EngineFacts) -> frozenset[str] | None:
     if engine.capabilities is None:
         return None
     held = frozenset(engine.capabilities)
-    if engine.name == "docker" and _major(engine.version) < 23:  # noqa: PLR2004 - the version that lifted the limit
+    if engine.name == "docker" and versions.numbers(engine.version) < (23,):  # which lifted the limit
         return held & frozenset(procfs.CAPABILITIES[: _LAST_OF_DOCKER_20 + 1])
     return held
 
@@ -218,36 +212,21 @@ def orchestrator(labels: Json) -> str | None:
 
 def image_architecture(inspected: Json, image: Json | None) -> str | None:
     """The architecture of a container's image: of the image, else as Docker 28 and later say in the container."""
-    platform = _map(_map(inspected, "ImageManifestDescriptor"), "platform")
-    found = _text(image or {}, "Architecture") or _text(platform, "architecture")
+    platform = mapping(mapping(inspected, "ImageManifestDescriptor"), "platform")
+    found = text(image or {}, "Architecture") or text(platform, "architecture")
     return machine(found) if found else None
 
 
 def labels(image: Json) -> dict[str, str]:
     """An image's labels."""
-    return {str(key): str(value) for key, value in _map(_map(image, "Config"), "Labels").items()}
+    return {str(key): str(value) for key, value in mapping(mapping(image, "Config"), "Labels").items()}
 
 
 def search_path(inspected: Json) -> tuple[str, ...]:
     """The folders where a container's programs are: its PATH, then the usual ones. Only for looking."""
     own: list[str] = []
-    for entry in _list(_map(inspected, "Config"), "Env"):
+    for entry in items(mapping(inspected, "Config"), "Env"):
         name, _, value = str(entry).partition("=")
         if name == "PATH":
             own = [folder.rstrip("/") for folder in value.split(":") if folder.startswith("/")]
     return tuple(dict.fromkeys([*own, *_FOLDERS]))
-
-
-def _text(data: Json, key: str) -> str:
-    value = data.get(key)
-    return value if isinstance(value, str) else ""
-
-
-def _map(data: Json, key: str) -> Json:
-    value = data.get(key)
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(data: Json, key: str) -> list[object]:
-    value = data.get(key)
-    return list(value) if isinstance(value, list) else []

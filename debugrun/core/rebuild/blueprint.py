@@ -112,12 +112,6 @@ def with_grant(
     return replace(blueprint, body={**blueprint.body, "HostConfig": host})
 
 
-def started_under(blueprint: Blueprint, argv: Sequence[str]) -> Blueprint:
-    """The same with `argv` before its entrypoint and command: what its process is started under."""
-    own = [word for word in items(blueprint.body, "Entrypoint") if word != ""]
-    return replace(blueprint, body={**blueprint.body, "Entrypoint": [*argv, *own]})
-
-
 def _capabilities(host: Json, names: Sequence[str]) -> dict[str, object]:
     """CapAdd and CapDrop with these capabilities; unchanged where the container has them."""
     add, drop = items(host, "CapAdd"), items(host, "CapDrop")

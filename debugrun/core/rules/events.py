@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from debugrun.core.grants import Layer, Verdict
+from debugrun.core.know import versions
 from debugrun.core.know.facts import Facts
 from debugrun.core.rules import ptrace
 from debugrun.core.rules.actor import Actor
 from debugrun.core.rules.lsm import Answer
-from debugrun.core.rules.releases import version
 
 OPEN, CLOSED, UNKNOWN = Verdict.OPEN, Verdict.CLOSED, Verdict.UNKNOWN
 TRACING = "/sys/kernel/tracing"
@@ -75,7 +75,7 @@ def bpf(actor: Actor, facts: Facts) -> list[Answer]:
     capabilities(7) CAP_BPF, CAP_PERFMON; kernel/bpf/syscall.c bpf_prog_load(). Before 5.8 SYS_ADMIN only.
     """
     source = "capabilities(7) CAP_BPF; bpf(2)"
-    old = version(facts.engine.kernel) < (5, 8)
+    old = versions.two(facts.engine.kernel) < (5, 8)
     held = "SYS_ADMIN" if actor.has("SYS_ADMIN") else "BPF and PERFMON"
     if not actor.has("SYS_ADMIN") and (old or not (actor.has("BPF") and actor.has("PERFMON"))):
         wanted = f"SYS_ADMIN: kernel {facts.engine.kernel} has no BPF" if old else "BPF and PERFMON, or SYS_ADMIN"
@@ -92,7 +92,7 @@ def lockdown(facts: Facts, what: str) -> list[Answer]:
     above "integrity"; perf_event_open(2) is asked for registers at interrupts only (LOCKDOWN_PERF).
     """
     source = "/sys/kernel/security/lockdown; kernel_lockdown(7)"
-    if version(facts.engine.kernel) < (5, 4):
+    if versions.two(facts.engine.kernel) < (5, 4):
         return []
     match facts.host.lockdown:
         case "confidentiality":
@@ -120,7 +120,7 @@ def gpu_counters(actor: Actor, facts: Facts) -> list[Answer]:
 
 
 def _gpu_capability(actor: Actor, driver: str | None, source: str) -> Answer:
-    release = version(driver or "")
+    release = versions.two(driver or "")
     if actor.has("SYS_ADMIN"):
         return (Layer.PERF, OPEN, "SYS_ADMIN may read the GPU's performance counters", source)
     if actor.has("PERFMON") and driver is None:

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from debugrun.core.grants import Gate, Layer, Verdict
+from debugrun.core.know import versions
 from debugrun.core.know.facts import Facts
 from debugrun.core.rules import events, ptrace
 from debugrun.core.rules.actor import Actor
 from debugrun.core.rules.lsm import Answer
-from debugrun.core.rules.releases import version
 
 OPEN, CLOSED = Verdict.OPEN, Verdict.CLOSED
 
@@ -109,7 +109,7 @@ def _own_userns(actor: Actor, facts: Facts) -> list[Answer]:
     user_namespaces(7), since Linux 5.12; kernel/user_namespace.c verify_root_map().
     """
     source = "user_namespaces(7); kernel/user_namespace.c verify_root_map()"
-    if actor.uid != 0 or actor.has("SETFCAP") or version(facts.engine.kernel) < (5, 12):
+    if actor.uid != 0 or actor.has("SETFCAP") or versions.two(facts.engine.kernel) < (5, 12):
         return [(Layer.DAC, OPEN, f"uid {actor.uid} may be mapped into a user namespace of its own", source)]
     return [(Layer.DAC, CLOSED, "mapping uid 0 into a new user namespace needs SETFCAP", source)]
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from debugrun.core.grants import Layer, Verdict
+from debugrun.core.know import versions
 from debugrun.core.know.facts import Facts, ProcessFacts
 from debugrun.core.rules import lsm
 from debugrun.core.rules.actor import Actor
 from debugrun.core.rules.lsm import Answer
-from debugrun.core.rules.releases import version
 
 CROSS_MEMORY = frozenset({"process_vm_readv", "process_vm_writev"})
 OPEN, CLOSED, UNKNOWN = Verdict.OPEN, Verdict.CLOSED, Verdict.UNKNOWN
@@ -99,7 +99,7 @@ def read_maps(actor: Actor, facts: Facts) -> list[Answer]:
     if lifter is None or facts.in_user_namespace or all(verdict is OPEN for _, verdict, _, _ in allowed):
         return allowed
     source = "kernel/fork.c may_access_mm(); uname -r"
-    if version(facts.engine.kernel) >= (6, 15):
+    if versions.two(facts.engine.kernel) >= (6, 15):
         fact = f"kernel {facts.engine.kernel} lets {lifter} read /proc/{facts.process.pid}/maps"
         return [(Layer.PTRACE, OPEN, fact, source)]
     return allowed
@@ -162,7 +162,7 @@ def text_write(actor: Actor, facts: Facts) -> list[Answer]:
     """
     override = facts.host.proc_mem_override
     source = "proc_mem.force_override in /proc/cmdline; fs/proc/base.c proc_mem_foll_force()"
-    if actor.hidden or version(facts.engine.kernel) < (6, 12) or override in {"always", "ptrace"}:
+    if actor.hidden or versions.two(facts.engine.kernel) < (6, 12) or override in {"always", "ptrace"}:
         return [(Layer.DAC, OPEN, "a tracer may write read-only pages", source)]
     if override is None:
         return [(Layer.DAC, UNKNOWN, "proc_mem.force_override can't be read", source)]

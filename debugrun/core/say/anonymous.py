@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from debugrun.core.know import versions
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.procfs import CAPABILITIES
 
@@ -63,7 +64,7 @@ FIXED: Mapping[str, Mapping[str, object]] = {
         "id": "c" * 64, "image": "image", "image_id": "sha256:" + "d" * 64, "name": "target", "pid": 0,
         "seccomp_profile": None, "memory_used": None, "tools": (), "orchestrator": None,
     },
-    "process": {"host_pid": None, "exe": None, "tracer_comm": None},
+    "process": {"host_pid": None, "exe": None},
     "images": {},
     "host": {},
 }  # fmt: skip
@@ -76,7 +77,7 @@ LISTS = {
 def anonymous(facts: Facts, kind: str) -> Facts:
     """The facts without what tells whose they are; the container is called by the kind of target that it is."""
     shortened = dataclasses.replace(
-        facts.engine, version=_digits(facts.engine.version), kernel=_digits(facts.engine.kernel)
+        facts.engine, version=versions.digits(facts.engine.version), kernel=versions.digits(facts.engine.kernel)
     )
     told: dict[str, Any] = {
         name: _listed(shortened if name == "engine" else getattr(facts, name), name) for name in TEXTS
@@ -88,12 +89,6 @@ def anonymous(facts: Facts, kind: str) -> Facts:
 def label(text: str | None) -> str | None:
     """A security module's label of an option: an own one is called the same as in the facts."""
     return text if text is None or re.fullmatch(_LABEL, text) else "own-profile"
-
-
-def _digits(version: str) -> str:
-    """6.12.117+deb13-cloud-amd64 as 6.12.117."""
-    found = re.match(r"[0-9]+(\.[0-9]+){1,3}", version)
-    return found[0] if found else ""
 
 
 def _listed(part: Part, name: str) -> Part:

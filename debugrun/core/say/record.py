@@ -157,5 +157,5 @@ def _trial(data: Mapping[str, object], options: list[Option]) -> Trial:
         option=options[index],
         verdict=Verdict(data["verdict"]),
         works=data["works"],
-        host=HostFacts(**host) if isinstance(host, dict) else None,
+        host=shapes.host(host) if isinstance(host, dict) else None,
     )

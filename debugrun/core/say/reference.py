@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from debugrun.core import package_data
 from debugrun.core.decide import judge
+from debugrun.core.know import versions
 from debugrun.core.know.facts import EngineFacts
 from debugrun.core.know.inspection import DOCKER_DEFAULT
 from debugrun.core.know.procfs import CAPABILITIES
@@ -119,9 +120,8 @@ def profile_of(engine: EngineFacts) -> seccomp.Profile | None:
 def standing(asked: Entry, engine: EngineFacts, profile: seccomp.Profile) -> Standing:
     """What the engine's profile does with a call, for programs of its own architecture or the 32-bit ones."""
     arch = _abi(asked.call, engine.architecture)
-    major, minor, *_ = (*judge.version_tuple(engine.kernel), 0, 0)
     args = () if asked.argument is None else (asked.argument,)
-    ask = functools.partial(seccomp.evaluate, profile, asked.call, args, arch=arch, kernel=(major, minor))
+    ask = functools.partial(seccomp.evaluate, profile, asked.call, args, arch=arch, kernel=versions.two(engine.kernel))
     bare = ask(caps=frozenset[str]())
     conditions = [
         name.removeprefix("CAP_")

@@ -34,7 +34,7 @@ def poisoned(facts: Facts, text: str) -> Facts:
     """The facts with the text in every free text: not those that are one of a few words, or a number."""
     free = {
         "engine": ("operating_system",), "container": ("name", "image", "user", "orchestrator", "runtime", "apparmor"),
-        "process": ("comm", "exe", "label", "tracer_comm"),
+        "process": ("comm", "exe", "label"),
     }  # fmt: skip
     told: dict[str, Any] = {}
     for part, names in free.items():

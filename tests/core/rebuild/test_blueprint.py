@@ -10,10 +10,11 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from debugrun.core.grants import Grant, Option, Placement, Verdict
-from debugrun.core.rebuild.blueprint import Blueprint, blueprint, started_under, with_grant, with_image, with_labels
-from debugrun.core.rebuild.comparison import added, differences
+from debugrun.core.rebuild.blueprint import Blueprint, blueprint, with_grant, with_image, with_labels
+from debugrun.core.rebuild.comparison import added
 from tests.configurations import APIS, ENDPOINTS, IMAGES, requests
 from tests.daemon import Daemon, RefusedError
+from tests.faithful import differences
 
 
 @st.composite
@@ -126,13 +127,6 @@ def test_nothing_granted_is_nothing_changed() -> None:
     plain = plan_of(CapDrop=["ALL"], SecurityOpt=["seccomp={}"], Mounts=None)
     assert with_grant(plain, option()) == plain
     assert added(plain, with_grant(plain, option())) == ()
-
-
-def test_a_tool_goes_before_entrypoint_and_command() -> None:
-    made = started_under(plan_of(), ["strace", "-f"])
-    assert (made.body["Entrypoint"], made.body["Cmd"]) == (["strace", "-f", "serve"], ["x"])
-    cleared = Blueprint(name="web", body={"Entrypoint": [""], "Cmd": ["x", ""]})
-    assert started_under(cleared, ["strace"]).body["Entrypoint"] == ["strace"]
 
 
 def test_what_is_added_shows_no_secret() -> None:

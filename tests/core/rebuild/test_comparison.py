@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from debugrun.core.rebuild.comparison import EXPECTED, differences
 from tests.daemon import Daemon
+from tests.faithful import EXPECTED, differences
 
 IMAGE = {"Id": "sha256:app", "Config": {"Cmd": ["x"], "Volumes": {"/data": {}}}}
 

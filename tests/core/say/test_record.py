@@ -64,7 +64,7 @@ def secretive() -> Record:
         container=dataclasses.replace(
             PLAIN.container, name="somebody", image="registry/somebody", seccomp_profile='{"somebody": 1}', pid=77
         ),
-        process=dataclasses.replace(PLAIN.process, exe="/home/somebody/bin", host_pid=77, tracer_comm="somebody"),
+        process=dataclasses.replace(PLAIN.process, exe="/home/somebody/bin", host_pid=77),
         images=dataclasses.replace(PLAIN.images, toolbox="registry/somebody"),
     )
     return Record(facts={"root": facts}, trials=())

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from debugrun.core.grants import Grant, Option, Placement, Verdict
 from debugrun.core.rebuild.blueprint import Blueprint, with_grant, with_image, with_labels
-from debugrun.core.rebuild.comparison import added, differences
+from debugrun.core.rebuild.comparison import added
 from debugrun.core.rebuild.dependents import dependents
 from debugrun.core.rebuild.orchestrated import compose_override, refusal
 from tests.configurations import IMAGES, requests
 from tests.daemon import Daemon, RefusedError, TakenError
+from tests.faithful import differences
 from tests.host import compose, engines, images
 from tests.host.state import HostError
 from tests.live.containers import ALONE, PROFILE, TOGETHER, Case, host, joined, volume
