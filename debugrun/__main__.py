@@ -86,6 +86,10 @@ def _run(argv: list[str]) -> int:
 
     words = cli.meant(words, folder)
     app = cli.application(contexts.take(typed.split()[1:]) if typed else words, tool_args, completing=bool(typed))
+    if typed:
+        from debugrun.cli import values  # noqa: PLC0415 - only while the shell completes
+
+        values.speak(app)(args=words, obj=tool_args, prog_name="debugrun")
     app(args=words, obj=tool_args, prog_name="debugrun")
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import keyword
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 
 from debugrun import __version__
 from debugrun.cli import first_words
-from debugrun.cli.completion import complete_contexts
+from debugrun.cli.completion import complete_containers, complete_contexts
 from debugrun.cli.options import EPILOG
 from debugrun.toolbox import catalog
 
@@ -80,12 +81,23 @@ VERBS = {
 }
 
 
+# The longer text about a verb, which its --help names.
+TOPICS = {
+    **dict.fromkeys(("audit", "export", "import", "minimize"), "manifests"),
+    **dict.fromkeys(("bt", "core", "flame", "memory", "ps", "stacks"), "oncall"),
+    **dict.fromkeys(("recreate", "restore"), "recreate"),
+    **dict.fromkeys(("judge", "plan", "profile", "why"), "decide"),
+    "doctor": "engines",
+    "gc": "ownership",
+    "run": "run",
+}
+
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
 def meant(words: list[str], folder: Path) -> list[str]:
     """The words with what other programs call help and version put into ours."""
-    return first_words.meant(words, {*VERBS, *catalog.names(folder)})
+    return first_words.meant(words, {*VERBS, *catalog.names(folder)}, set(TOPICS.values()))
 
 
 def application(argv: list[str], tool_args: Sequence[str] = (), *, completing: bool = False) -> typer.Typer:
@@ -118,14 +130,22 @@ def application(argv: list[str], tool_args: Sequence[str] = (), *, completing: b
     elif word in VERBS:
         name = f"{word}_" if keyword.iskeyword(word) else word
         function = getattr(importlib.import_module(f"debugrun.cli.{name}"), name)
-        app.command(word, epilog=EPILOG if word in {"export", "minimize", "ps", "run"} else None)(function)
+        text = inspect.cleandoc(function.__doc__ or "").replace("\\b\n", "\b\n")  # Typer keeps the lines below it
+        app.command(word, help=text, epilog=_epilog(word))(function)
     else:
-        summary = _known(word, folder, _tool_file(argv), completing=completing)
+        summary = _known(word, argv, folder, completing=completing)
         function = importlib.import_module("debugrun.cli.tool").run_tool
         app.command(word, help=summary, epilog=EPILOG)(function)
         if not completing and any(each.startswith("-") for each in argv):
             first_words.check(argv[argv.index(word) :], tool_args, _options(app, word))
     return app
+
+
+def _epilog(verb: str) -> str | None:
+    """The exit status, where the docstring does not tell it, and the topic that tells more."""
+    said = [EPILOG] if verb in {"export", "minimize", "ps", "run"} else []
+    said += [f"More: debugrun help {TOPICS[verb]}"] if verb in TOPICS else []
+    return "\n\n".join(said) or None
 
 
 def _draws(argv: list[str]) -> bool:
@@ -146,11 +166,18 @@ def _options(app: typer.Typer, name: str) -> first_words.Options:
     return first_words.Options(takes_value={**values, "-h": False, "--help": False})
 
 
-def _known(name: str, folder: Path, custom: Path | None, *, completing: bool) -> str:
-    """The summary of a tool whose file is right. Raises ToolError."""
+def _known(name: str, argv: list[str], folder: Path, *, completing: bool) -> str:
+    """The summary of a tool whose file is right; all of its help where that is asked for. Raises ToolError."""
+    custom = _tool_file(argv)
     if custom is None and not completing and name not in (known := catalog.names(folder)):
-        raise first_words.unknown(name, {*VERBS, *known})
-    return (catalog.load_file(custom, called=name) if custom else catalog.load(name, folder)).summary
+        alone = argv == [name]  # `debugrun web`
+        raise first_words.unknown(name, {*VERBS, *known}, lambda: complete_containers("") if alone else ())
+    tool = catalog.load_file(custom, called=name) if custom else catalog.load(name, folder)
+    if not set(argv) & set(HELP["help_option_names"]):
+        return tool.summary
+    from debugrun.cli import tool_help  # noqa: PLC0415 - for --help only
+
+    return tool_help.text(tool)
 
 
 def _tool_file(argv: list[str]) -> Path | None:

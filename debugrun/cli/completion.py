@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
 from debugrun.engine import contexts
 from debugrun.errors import DebugrunError
 from debugrun.toolbox import catalog
+
+if TYPE_CHECKING:
+    from debugrun.engine.engine import Engine
 
 
 def complete_tools(incomplete: str) -> list[str]:
@@ -13,8 +19,8 @@ def complete_tools(incomplete: str) -> list[str]:
 
 
 def complete_containers(incomplete: str) -> list[str]:
-    """Names of running containers for the shell; none when the engine does not answer."""
-    return [name for name in _running() if name.startswith(incomplete)]
+    """Names of running containers and of Compose services for the shell; none when the engine does not answer."""
+    return [name for name in asked(lambda engine: engine.container_names(services=True)) if name.startswith(incomplete)]
 
 
 def complete_grants(incomplete: str) -> list[str]:
@@ -34,12 +40,12 @@ def complete_contexts(incomplete: str) -> list[str]:
     return [name for name in contexts.names() if name.startswith(incomplete)]
 
 
-def _running() -> list[str]:
-    """Names of running containers; none when the engine does not answer (a shell is completing)."""
+def asked(question: Callable[[Engine], Iterable[str]], otherwise: Sequence[str] = ()) -> list[str]:
+    """The engine's answer to a shell that completes; `otherwise` where it does not answer."""
     from debugrun.engine import engine  # noqa: PLC0415 - 25 ms that --help need not pay
 
     try:
         with engine.connect(timeout=2) as connection:
-            return list(connection.container_names())
+            return list(question(connection))
     except DebugrunError:
-        return []
+        return list(otherwise)

@@ -6,23 +6,22 @@ import difflib
 import functools
 import shlex
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from debugrun.core import package_data
 from debugrun.errors import ToolError, UsageError
 
 
-def meant(words: Sequence[str], known: Collection[str]) -> list[str]:
+def meant(words: Sequence[str], known: Collection[str], topics: Collection[str]) -> list[str]:
     """The words with another program's ways to ask for help or version put into ours.
 
-    `known` are the tools and verbs: `help gdb` is `gdb --help`.
+    `known` are the tools and verbs: `help gdb` is `gdb --help`, but a topic of that name goes first.
     """
     if list(words) == ["version"]:
         return ["--version"]
-    if len(words) == 2 and words[0] == "help" and words[1] in known and words[1] != "help":  # noqa: PLR2004 - help WORD
-        return [words[1], "--help"]
-    return list(words)
+    asked = words[1] if len(words) == 2 and words[0] == "help" else ""  # noqa: PLR2004 - help WORD
+    return [asked, "--help"] if asked in known and asked not in {"help", *topics} else list(words)
 
 
 @functools.cache
@@ -32,11 +31,18 @@ def meanings() -> Mapping[str, Mapping[str, str]]:
     return {word: {key: str(value) for key, value in entry.items()} for word, entry in table.items()}
 
 
-def unknown(word: str, known: Collection[str]) -> ToolError:
-    """The error about a first word that is neither a tool nor a verb, with what does it."""
+def unknown(word: str, known: Collection[str], running: Callable[[], Collection[str]] = tuple) -> ToolError:
+    """The error about a first word that is neither a tool nor a verb, with what does it.
+
+    `running` are the names of containers and Compose services, asked for where nothing else is known of the word.
+    """
     if entry := meanings().get(word):
         return ToolError("no-such-tool", f"{word} is neither a tool nor a verb: {entry['because']}", entry["instead"])
     near = difflib.get_close_matches(word, sorted(known), n=3, cutoff=0.6)
+    if not near and word in running():
+        message = f"{word} is a container, and no tool or verb says what is to be done with it"
+        verbs = ("ps", "stacks", "gdb", "strace")
+        return ToolError("no-such-tool", message, ", ".join(f"debugrun {verb} {word}" for verb in verbs))
     near_names = f": did you mean {' or '.join(near)}?" if near else ""
     return ToolError("no-such-tool", f"{word} is neither a tool nor a verb{near_names}", "debugrun --help")
 

@@ -41,7 +41,9 @@ def help(  # noqa: A001 - the verb's name
     elif topic == MAN:
         print(manual(found))
     elif topic in found:
-        show(text(topic))
+        from debugrun.cli.app import VERBS  # noqa: PLC0415 - importing a verb imports no list of verbs
+
+        show(f"Options and examples: `debugrun {topic} --help`\n\n" * (topic in VERBS) + text(topic))
     else:
         raise UsageError("no-topic", f"there is no help on {topic!r}", f"one of: {', '.join((*found, MAN))}")
 

@@ -63,6 +63,12 @@ def objects(answer: object, shape: Shape) -> list[Json]:
     return [decoded(each, shape) for each in answer]
 
 
+def texts(data: Json, key: str) -> list[str]:
+    """A list of strings in an answer; [] where there is none."""
+    value = data.get(key)
+    return [str(each) for each in value] if isinstance(value, list) else []
+
+
 def decoded(answer: object, shape: Shape, where: str = "") -> Json:
     """The answer, which has this shape. Raises EngineError `strange-answer` naming the key."""
     if not isinstance(answer, dict):

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from debugrun.core.ask.selection import INITS, Wanted
 from debugrun.core.know import inspection
 from debugrun.core.know.facts import ContainerFacts, Facts, ImageFacts
-from debugrun.core.know.inspection import Json
+from debugrun.core.know.json_access import Json
 from debugrun.core.know.procfs import Reading
 from debugrun.core.rules import sandbox
 from debugrun.core.rules.sandbox import Sandbox
 from debugrun.core.say import not_running
 from debugrun.errors import EngineError, TargetError
-from debugrun.observe import hostproc, profiles, programs
+from debugrun.observe import hostproc, named, profiles, programs
 from debugrun.observe.seen import Seen, by_survey, cross_checked, observed_process
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _ask(engine: Engine, ref: str, toolbox_ref: str | None, pool: ThreadPoolExec
     version, info = pool.submit(engine.version), pool.submit(engine.info)
     toolbox = pool.submit(_maybe_image, engine, toolbox_ref) if toolbox_ref else None
     try:
-        inspected = engine.inspect_container(ref)
+        inspected = named.container(engine, ref)
     except TargetError as error:
         raise _with_near_names(engine, ref, error) from error
     version.result()

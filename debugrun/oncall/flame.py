@@ -63,7 +63,7 @@ def run(wish: Wish, folder: Path) -> int:
     for output in wish.outputs:
         if not output.name.endswith(ENDINGS) and not output.is_dir():
             message = f"{output}: a picture's name ends with one of {', '.join(ENDINGS)}, or is a folder's"
-            raise UsageError("which-picture", message, "debugrun flame CONTAINER -o cpu.html")
+            raise UsageError("which-picture", message, "-o cpu.html; perf's own options go behind --")
     before = _saved(wish.diff) if wish.diff else None
     with tempfile.TemporaryDirectory(prefix="debugrun-") as scratch:
         script, data = Path(scratch, "script"), Path(scratch, "data")

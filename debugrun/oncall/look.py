@@ -24,7 +24,7 @@ from debugrun.core.oncall.processes import Census, Process
 from debugrun.core.rules.seccomp import calls
 from debugrun.engine.engine import Engine
 from debugrun.errors import EngineError, TargetError
-from debugrun.observe import hostproc, scout
+from debugrun.observe import hostproc, named, scout
 from debugrun.oncall import helper
 
 INTERVAL = 0.25  # seconds over which CPU use is measured
@@ -62,7 +62,8 @@ def choose(engine: Engine, refs: Sequence[str], project: str | None, *, everythi
             raise TargetError("no-such-project", f"no container of a compose project {project!r}", hint)
     else:
         ids = containers.interesting(listed) if everything else list(refs)
-    inspected = [engine.inspect_container(each) for each in ids]
+    typed = not everything and project is None
+    inspected = [named.container(engine, each) if typed else engine.inspect_container(each) for each in ids]
     found = [containers.container(each) for each in inspected]
     kept = [at for at, each in enumerate(found) if not _ours(inspected[at])] if not refs else list(range(len(found)))
     return Chosen(

@@ -23,7 +23,7 @@ from debugrun.engine import engine as engines
 from debugrun.engine.engine import Engine
 from debugrun.errors import EngineError, RefusedError
 from debugrun.launch import staging
-from debugrun.observe import engine_host
+from debugrun.observe import engine_host, named
 from debugrun.recreate import flow, recreate, restore
 from debugrun.recreate.flow import Wanted
 from debugrun.toolbox import catalog
@@ -42,7 +42,7 @@ def run(request: Request, folder: Path) -> int:
     )
     way = tool.launch(request.mode)
     with engines.connect() as connection, apply.ending():
-        before = connection.inspect_container(request.container)
+        before = named.container(connection, request.container)
         facts, base = facts_of(connection, before)
         decision = launch.decide(tool, launch.wanted(way, aslr=True), facts, replace(request.ceiling, via=None), base)
         if (option := decision.option) is None:

@@ -71,6 +71,15 @@ class Reader:
             sets.append(tuple(sorted(words)))
         return tuple(sets)
 
+    def pairs(self, key: str) -> tuple[tuple[str, str], ...]:
+        """A list of pairs of strings. Raises ToolError."""
+        value = self.take(key, list, [])
+        assert isinstance(value, list)  # noqa: S101 - take() has checked it
+        for number, pair in enumerate(value):
+            if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(each, str) for each in pair):  # noqa: PLR2004 - a pair
+                raise self.fail(f"{key}[{number}]", "expected two strings")
+        return tuple((str(first), str(second)) for first, second in value)
+
     def matching(self, key: str, items: tuple[str, ...], pattern: re.Pattern[str], what: str) -> None:
         """Raise ToolError for an item that the pattern does not match."""
         for item in items:

@@ -127,6 +127,7 @@ class Tool:
     apart. `harms_threads`: what it does to a process of several threads, whatever is granted; "": nothing known.
     `toolbox`: the default toolbox image holds it; the large and the rare ones take an image of their own (--image).
     `remote_protocol`: its output is that of a gdb stub. `unsaid` are lines of its errors that are about itself only.
+    `examples` are lines to type, each with what it does.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Tool:
     remote_protocol: bool = False
     unsaid: tuple[str, ...] = ()
     launches: tuple[Launch, ...] = ()
+    examples: tuple[tuple[str, str], ...] = ()
 
     def launch(self, name: str | None) -> Launch:
         """The way to start a program that has that name, or the first. Raises ToolError with the names there are."""
@@ -205,6 +207,7 @@ def parse(text: str, origin: str) -> Tool:
         remote_protocol=reader.flag("remote_protocol"),
         unsaid=reader.texts("unsaid"),
         launches=tuple(_launches(launches, origin)),
+        examples=reader.pairs("examples"),
     )
     packages.matching("debian", tool.debian, DEBIAN, "the name of a Debian package")
     packages.matching("pypi", tool.pypi, PYPI, "pinned, as in NAME==VERSION sha256:DIGEST, a digest for each wheel")

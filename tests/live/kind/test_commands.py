@@ -162,3 +162,28 @@ def test_an_error_of_the_users_own_command_takes_no_more(debugrun: Run, target: 
     assert "Cannot access memory at address 0x0" in done.stderr
     assert done.stderr.count("debugrun: sidecar as") == 1
     assert "refused" not in done.stderr
+
+
+def test_a_compose_service_is_a_name_of_its_container(
+    engine: docker.APIClient, debugrun: Run, request: pytest.FixtureRequest
+) -> None:
+    service = f"shop{os.getpid()}"
+
+    def start(number: int) -> str:
+        made = engine.create_container(
+            "debugrun-test/app:latest", name=f"{service}-{number}", labels={"com.docker.compose.service": service}
+        )
+        request.addfinalizer(lambda: engine.remove_container(made["Id"], force=True))
+        engine.start(made["Id"])
+        return f"{service}-{number}"
+
+    first = start(1)
+    done = debugrun("facts", service, "--json", status=0)
+    assert json.loads(done.stdout)["container"]["name"] == first
+    assert f"debugrun: {service} is the Compose service that {first} runs" in done.stderr
+    assert debugrun("ps", service, status=0).stdout
+    assert f"debugrun gdb {service}" in debugrun(service, status=127).stderr
+    second = start(2)
+    done = debugrun("facts", service, status=125)
+    assert f"the Compose service {service} runs in 2 containers" in done.stderr
+    assert f"name one of: {first}, {second}" in done.stderr
