@@ -27,6 +27,8 @@ TOOLS = {name: catalog.load(name) for name in catalog.names()}
 MODES = tuple((tool, mode) for tool in TOOLS.values() for mode in tool.modes)
 LAUNCHES = tuple((tool, start) for tool in TOOLS.values() for start in tool.launches)
 SETS = (DOCKER_DEFAULT, DOCKER_DEFAULT, (), ("NET_BIND_SERVICE",), (*DOCKER_DEFAULT, "SYS_PTRACE"))
+# What a user's process may hold, by ambient sets and by files: the last one more than any copy of ours carries.
+USER_SETS = ((), (), ("NET_BIND_SERVICE",), ("SYS_PTRACE",), ("NET_ADMIN",), ("NET_BIND_SERVICE", "NET_RAW"))
 SETTINGS = settings(deadline=None, max_examples=10, suppress_health_check=list(HealthCheck))
 
 
@@ -34,7 +36,7 @@ SETTINGS = settings(deadline=None, max_examples=10, suppress_health_check=list(H
 def facts(draw: st.DrawFn) -> Facts:
     name, version = draw(st.sampled_from(ENGINES))
     uid = draw(st.sampled_from([0, 1000]))
-    permitted = draw(st.sampled_from(SETS))
+    permitted = draw(st.sampled_from(SETS if uid == 0 else USER_SETS))
     held = draw(st.booleans())
     return vary(
         PLAIN,
@@ -45,18 +47,22 @@ def facts(draw: st.DrawFn) -> Facts:
                 "kernel": draw(st.sampled_from(["5.4.0", "6.12.1", "6.18.44"])),
                 "apparmor": draw(st.sampled_from([False, False, True])),
                 "no_new_privileges": draw(st.sampled_from([False, False, True])),
+                "rootless": draw(st.sampled_from([False, False, True])),
             },
             "host": {
                 "yama_ptrace_scope": draw(st.sampled_from([0, 0, 1, 3])),
                 "perf_event_paranoid": draw(st.sampled_from(["null", -1, 1, 2, 3])),
                 "kptr_restrict": draw(st.sampled_from([0, 1])),
                 "tracefs": draw(st.booleans()),
+                "lockdown": draw(st.sampled_from(["none", "confidentiality", "null"])),
+                "proc_mem_override": draw(st.sampled_from(["always", "never", "null"])),
             },
             "container": {"tools": [[each, f"/usr/bin/{each}"] for each in TOOLS] if held else [], "shell": "/bin/sh"},
             "process": {
                 "uids": [uid] * 4,
                 "gids": [uid] * 4,
-                "permitted": list(permitted if uid == 0 or len(permitted) == 1 else ()),
+                "permitted": list(permitted),
+                "effective": list(permitted[: draw(st.integers(0, len(permitted)))]),
                 "dumpable": draw(st.sampled_from([True, True, False, "null"])),
             },
         },
