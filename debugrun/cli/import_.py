@@ -20,6 +20,7 @@ from debugrun.core.manifest.document import LARGEST, bad
 from debugrun.core.manifest.judged import Judged, judged
 from debugrun.core.manifest.read import READERS
 from debugrun.core.manifest.review import Asked
+from debugrun.core.oncall.printable import printable
 from debugrun.errors import EXIT_USAGE, UsageError
 from debugrun.toolbox import catalog
 
@@ -59,7 +60,7 @@ def import_(  # noqa: PLR0913 - each is an option of the command line
     debugrun import --write k8s/*.yaml
     debugrun import --sarif compose.yaml > debugrun.sarif
 
-    Exit status: 0; 1 with --check where a grant is not needed; 2 for a file that can't be read.
+    Exit status: 0; 1 with --check where a grant is not needed, or is a variable; 2 for a file that can't be read.
     """
     if form and form not in READERS:
         raise UsageError("no-format", f"no format {form!r}", f"one of: {', '.join(READERS)}")
@@ -79,10 +80,14 @@ def import_(  # noqa: PLR0913 - each is an option of the command line
         print(report.as_json(found))
     else:
         _show(found)
+    for each in found:
+        for left in each.unread:
+            print(f"debugrun: {each.where}:{left.line}:{left.column}: {printable(left.what)}", file=sys.stderr)
+            print(f"debugrun: try: {left.hint}", file=sys.stderr)
     if write:
         for each in found:
             _write(each)
-    wider = any(each.wider for each in found)
+    wider = any(each.wider or any(left.grant for left in each.unread) for each in found)
     raise typer.Exit(EXIT_USAGE if wrong else WIDER if check and wider else 0)
 
 

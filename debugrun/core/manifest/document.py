@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from debugrun.core.export.words import missing_extra
+from debugrun.core.oncall.printable import printable
 from debugrun.errors import UsageError
 
 LARGEST = 2 << 20  # bytes: parsing in Python takes seconds a megabyte
@@ -89,8 +90,7 @@ def bad(where: str, line: int, column: int, why: str, hint: str = "correct the f
 def parse(text: str, where: str) -> tuple[Node, ...]:
     """The documents of a file, by its name's end. Raises UsageError with file, line and column."""
     if len(text) > LARGEST:
-        megabytes = len(text) / (1 << 20)
-        raise bad(where, 1, 1, f"the file has {megabytes:.1f} MB, at most {LARGEST >> 20} are read", "split the file")
+        raise bad(where, 1, 1, f"the file is larger than {LARGEST >> 20} MB, more is not read", "split the file")
     name = where.rsplit("/", 1)[-1]
     try:
         if name.endswith((".hcl", ".nomad")):
@@ -181,15 +181,19 @@ class _FromYaml:
         return Node(start, last, line, column, items=items, flow=flow)
 
     def _mapping(self, found: Any, place: Node, depth: int) -> Node:  # noqa: ANN401 - the same
-        entries, merged = [], list[Node]()
+        entries, merged, names = list[tuple[Node, Node]](), list[Node](), set[str]()
         for key, value in found.value:
+            line, column = key.start_mark.line + 1, key.start_mark.column + 1
             if not isinstance(key.value, str):
-                raise _template(self.where, key.start_mark.line + 1, key.start_mark.column + 1)
+                raise _template(self.where, line, column)
             made = self.node(value, depth + 1)
             if key.value == "<<":
                 merged += made.items if made.items is not None else (made,)
-            else:
-                entries.append((self.node(key, depth + 1), made))
+                continue
+            if key.value in names:
+                raise bad(self.where, line, column, f"the key {printable(key.value)} stands twice")
+            names.add(key.value)
+            entries.append((self.node(key, depth + 1), made))
         ends = [value.end for key, value in entries if value.end >= key.end]  # not an alias's, which is elsewhere
         last = place.end if place.flow else max([*(key.end + 1 for key, _ in entries), *ends], default=place.end)
         return Node(

@@ -12,13 +12,14 @@ from debugrun.core.manifest.edit import WORDS, rewritten
 from debugrun.core.manifest.holding import Holding
 from debugrun.core.manifest.read import holdings
 from debugrun.core.manifest.review import PROFILE, Asked, Finding, Review, review
+from debugrun.core.manifest.unread import Unread, unread
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
     """One file. `after` is its text with the narrowest grants, None where no edit of ours says them.
 
-    `profiles` are the files that `after` names, by name: JSON texts.
+    `profiles` are the files that `after` names, by name: JSON texts. `unread` is what can't be told from the file.
     """
 
     where: str
@@ -26,6 +27,7 @@ class Judged:
     reviews: tuple[tuple[Holding, Review], ...]
     after: str | None
     profiles: tuple[tuple[str, str], ...] = ()
+    unread: tuple[Unread, ...] = ()
 
     @property
     def wider(self) -> list[tuple[Holding, Finding]]:
@@ -58,7 +60,8 @@ def judged(text: str, where: str, asked: Sequence[Asked], host: Facts, *, form: 
     if any(verdict.wider and held.format not in WORDS for held, verdict in reviews):
         after = None
     used = tuple((name, made) for made, name in profiles.items())
-    return Judged(where=where, text=text, reviews=tuple(reviews), after=after, profiles=used)
+    left = tuple(unread(text, where, form))
+    return Judged(where=where, text=text, reviews=tuple(reviews), after=after, profiles=used, unread=left)
 
 
 def _reviewed(held: Holding, asked: Sequence[Asked], host: Facts) -> Review:

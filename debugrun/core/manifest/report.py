@@ -20,7 +20,7 @@ def text(file: Judged) -> str:
     for held, verdict in file.reviews:
         place = f"{file.where}:{held.node.line}:{held.node.column}"
         if not verdict.findings:
-            lines.append(f"{place}: {printable(held.name)}: no debug grant")
+            lines.append(f"{place}: {printable(held.name)}: no debug grant{' that is known' if file.unread else ''}")
             continue
         lines.append(f"{place}: {printable(held.name)}")
         for each in verdict.findings:
@@ -54,6 +54,7 @@ def _file(file: Judged) -> Mapping[str, object]:
         "file": file.where,
         "diff": file.diff,
         "profiles": [name for name, _ in file.profiles],
+        "unread": [{"line": each.line, "column": each.column, "what": each.what} for each in file.unread],
         "containers": [
             {
                 "name": held.name,

@@ -17,6 +17,7 @@ from debugrun.core.manifest import report
 from debugrun.core.manifest.document import LARGEST, parse, without_comments
 from debugrun.core.manifest.read import READERS, holdings
 from debugrun.core.manifest.review import openings
+from debugrun.core.manifest.unread import unread
 from debugrun.errors import DebugrunError, UsageError
 from tests import cases, exported, reviewed
 
@@ -121,8 +122,11 @@ BAD = [
     ("a.yaml", "kind: Pod\n{{- if .Values.x }}\nspec: {}\n{{- end }}\n", "it is a template"),
     ("a.yaml", "just: something\n", "a.yaml:1:1: it is none of: compose"),
     ("a.yaml", "", "a.yaml:1:1: it is none of"),
-    ("a.yaml", long("services: {}\n"), "a.yaml:1:1: the file has 2.0 MB, at most 2 are read"),
+    ("a.yaml", long("services: {}\n"), "a.yaml:1:1: the file is larger than 2 MB"),
     ("a.yaml", "a: " + "[" * 20000, "a.yaml:1:1: it is nested too deep"),
+    ("a.yaml", "services:\n  web:\n    cap_add: [A]\n    cap_add: [B]\n", "a.yaml:4:5: the key cap_add stands twice"),
+    ("a.yaml", "kind: Pod\n---\nkind: [broken\n", "a.yaml:4:1: not YAML"),
+    ("a.json", '{"privileged": false, "privileged": true}', "a.json:1:23: the key privileged stands twice"),
     ("a.json", '{"a": [1, 2}', "a.json:1:12: not YAML"),
     ("a.hcl", 'job "a" {\n', "a.hcl:2:1: not HCL2"),
     ("a.container", "Image=x\n", "a.container:1:1: not a line of a unit"),
@@ -135,6 +139,33 @@ def test_a_bad_file_is_named_with_its_line_and_column(name: str, text: str, said
     with pytest.raises(UsageError, match=re.escape(said)) as failed:
         reviewed.reviewed(text, name)
     assert "\n" not in failed.value.message
+
+
+UNREAD = [
+    ("a.yaml", "services:\n  a:\n    cap_add: ['${CAP}']\n", "a.yaml:3:15", True),
+    ("a.yaml", "services:\n  a:\n    privileged: '${P:-true}'\n", "a.yaml:3:17", True),
+    ("a.yaml", "services:\n  a:\n    security_opt: [seccomp=$PROFILE]\n", "a.yaml:3:20", True),
+    ("a.yaml", "services:\n  a:\n    extends: {file: b.yaml, service: c}\n", "a.yaml:3:14", False),
+    ("a.yaml", "include: [b.yaml]\nservices: {a: {image: x}}\n", "a.yaml:1:10", False),
+    ("devcontainer.json", '{"capAdd": ["${localEnv:CAP}"]}', "devcontainer.json:1:13", True),
+    ("devcontainer.json", '{"dockerComposeFile": "c.yaml"}', "devcontainer.json:1:23", False),
+    ("a.yaml", "apiVersion: apps/v9\nkind: Deployment\nspec: {}\n", "a.yaml:1:13", False),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "place", "grant"), UNREAD)
+def test_what_is_filled_in_or_stands_elsewhere_is_no_clean_bill(
+    name: str, text: str, place: str, *, grant: bool
+) -> None:
+    found = unread(text, name)
+    assert [(f"{name}:{each.line}:{each.column}", each.grant) for each in found] == [(place, grant)]
+
+
+@pytest.mark.parametrize(
+    "text", ["services:\n  a:\n    security_opt: ['label=$$x']\n", "services:\n  a:\n    image: ${IMAGE}\n"]
+)
+def test_a_dollar_that_is_no_grant_is_left_alone(text: str) -> None:
+    assert unread(text, "a.yaml") == []
 
 
 def test_a_bomb_of_aliases_is_read_without_being_unfolded() -> None:
