@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,27 +9,17 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from debugrun.attach import apply, attach, output
-from debugrun.attach.invocation import (
-    Invocation,
-    Result,
-    attached_to,
-    can_start_with,
-    invocations,
-    is_our_toolbox,
-)
+from debugrun.attach import attach, output, planned
+from debugrun.attach.invocation import Invocation, Result, can_start_with, invocations
 from debugrun.attach.place import Place
 from debugrun.core.ask.pod_reference import is_pod_reference
 from debugrun.core.ask.request import Request
-from debugrun.core.decide import programs
 from debugrun.core.decide.plan import Plan, plan
-from debugrun.core.decide.widen_profile import profile_json
 from debugrun.core.grants import Layer, Option, Placement
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import Tool
 from debugrun.core.know.tool_output import misled
 from debugrun.core.say import report
-from debugrun.core.say.command import useless_copies
 from debugrun.engine import engine
 from debugrun.errors import EXIT_REFUSED, RefusedError, UsageError
 from debugrun.observe import kernel_log
@@ -88,22 +77,8 @@ class Containers:
 
     def place(self, decision: Plan, option: Option, steps: Sequence[Invocation]) -> AbstractContextManager[Place]:
         """A sidecar, or the container itself."""
-        tool = decision.tool
-        return apply.place(
-            self._connection,
-            option,
-            decision.facts.container,
-            session=os.urandom(6).hex(),
-            tool=tool.name,
-            breakpoints=tool.breakpoints,
-            stop_signal=tool.stop_signal,
-            process=attached_to(decision),
-            mender=is_our_toolbox(option, decision.facts),
-            profile_json=profile_json(option, decision.facts),
-            only=steps[0].argv if can_start_with(steps, option, decision.facts) else (),
-            toolbox=programs.of_toolbox(option, decision.facts),
-            hidden=useless_copies(tool, option, decision.facts),
-        )
+        only = steps[0].argv if can_start_with(steps, option, decision.facts) else ()
+        return planned.place(self._connection, decision, option, only=only)
 
 
 def debug(backend: Backend, request: Request, folder: Path) -> int:

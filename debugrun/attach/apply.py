@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from types import FrameType
 
@@ -28,6 +30,7 @@ from debugrun.core.know.facts import ContainerFacts
 from debugrun.core.know.inspection import removes_running
 from debugrun.core.know.kinds import LABEL_SESSION, LABEL_TARGET, LABEL_TOOL
 from debugrun.core.know.typed import ROOT_ENVIRONMENT
+from debugrun.core.rules import share
 from debugrun.engine import ownership
 from debugrun.engine.engine import Engine, Sidecar
 from debugrun.errors import DebugrunError, EngineError
@@ -37,6 +40,9 @@ from debugrun.observe import hostproc, profiles
 # a debugger that is killed for memory leaves its breakpoints in the target.
 MEMORY = 4 << 30
 PIDS = 512  # gdb starts a thread per processor
+
+# runc, crun and the kernel on a limit that they can't set.
+NO_CPU_LIMIT = re.compile(r"cfs_(quota|period)|cpu\.max|controller [`'\"]?cpu|CPU CFS")
 
 READY = 10.0  # seconds that a shell in the target has to start
 ENDED = 5.0  # seconds for a lease to end with its tool
@@ -58,6 +64,7 @@ def place(  # noqa: PLR0913 - what is given, to whom, by whom and for what
     breakpoints: bool,
     stop_signal: str = "TERM",
     process: int | None = None,
+    expected: str = "",
     mender: bool = False,
     profile_json: str | None = None,
     only: Sequence[str] = (),
@@ -70,8 +77,9 @@ def place(  # noqa: PLR0913 - what is given, to whom, by whom and for what
     than the target does nothing where the kernel lets the target get into it, and does without the files `hidden`.
     `breakpoints` says that the tool writes into the target's text, so that it must not be killed; `stop_signal` is what
     makes it detach. `process` is the PID that it attaches to by ptrace(2), if it does; `mender`: the image holds a
-    Python for its sake. `profile_json` is the sidecar's seccomp profile. TERM and HUP raise Ended inside, once. Raises
-    DebugrunError when the engine refuses a step.
+    Python for its sake. Nothing is started where `expected`, as `ProcessFacts.identity`, has another one's PID by now.
+    `profile_json` is the sidecar's seccomp profile. TERM and HUP raise Ended inside, once. Raises DebugrunError when
+    the engine refuses a step.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(ending())
@@ -84,20 +92,26 @@ def place(  # noqa: PLR0913 - what is given, to whom, by whom and for what
             # By the connection, before the start: whoever could read it, as all can an argument, could forge the end.
             mark = f"debugrun-{os.urandom(16).hex()}:" if only else ""
             closed = toolbox and option.grant is not Grant.NONE
-            script = command(mender=mender, closed=closed, tool=only)
+            script = command(mender=mender, closed=closed, expected=expected, tool=only)
             labels = {LABEL_SESSION: session, LABEL_TOOL: tool}
             local = hostproc.is_local(target.pid, target.id, str(engine.version().get("KernelVersion", "")))
             with profiles.handed_over(engine, profile_json, local=local) as given:
-                sidecar = replace(
-                    _described(option, target, script, labels, given),
-                    auto_remove=_removed_by_engine(engine, breakpoints=breakpoints),
-                )
-                if toolbox:
+
+                def described(processors: float) -> Sidecar:
+                    sidecar = replace(
+                        _described(option, target, script, labels, given),
+                        processors=processors,
+                        auto_remove=_removed_by_engine(engine, breakpoints=breakpoints),
+                    )
+                    if not toolbox:
+                        return sidecar
                     environment = ROOT_ENVIRONMENT if option.user == "0:0" else {}
-                    sidecar = replace(sidecar, hidden=hidden, environment=environment)
-                made = _sidecar(engine, sidecar, target, mark, stack)
+                    return replace(sidecar, hidden=hidden, environment=environment)
+
+                made = _limited(engine, described, target, mark, stack)
             if only and made.lease is not None:
                 made.first = made.running = Child(engine, made.lease, mark)
+        made.expected = expected
         stack.callback(made.leave)
         yield made
 
@@ -134,6 +148,28 @@ def _described(
         stop_timeout=STOP_TIMEOUT,
         userns_mode=target.userns_mode,
     )
+
+
+def _limited(
+    engine: Engine,
+    described: Callable[[float], Sidecar],
+    target: ContainerFacts,
+    mark: str,
+    stack: contextlib.ExitStack,
+) -> Place:
+    """The sidecar with its limit on processor time; without one, and with a line that says so, where none can be set.
+
+    Some engines only find out at the start: rootless Podman without the cpu controller, and one that is itself in a
+    cgroup of version 1 with less time than that (kernel/sched/core.c tg_cfs_schedulable_down).
+    """
+    limit = share.processors(engine.processors)
+    try:
+        return _sidecar(engine, described(limit), target, mark, stack)
+    except EngineError as error:
+        if not limit or NO_CPU_LIMIT.search(error.message) is None:
+            raise
+        print("debugrun: no limit on the sidecar's processor time: the engine can't set one here", file=sys.stderr)
+    return _sidecar(engine, described(0.0), target, mark, stack)
 
 
 def _sidecar(engine: Engine, sidecar: Sidecar, target: ContainerFacts, mark: str, stack: contextlib.ExitStack) -> Place:

@@ -60,7 +60,7 @@ def _outlived(place: Place, tool: str) -> bool:
     return alive
 
 
-def _cut_short(place: Place, tool: str) -> EngineError | None:
+def _cut_short(place: Place, tool: str) -> DebugrunError | None:
     """What the lease has said that means the end of the tool, or that it never began."""
     said = place.lease.said() if place.lease is not None else frozenset()
     name, hint = place.target.name, "the same command again; the target runs on"
@@ -70,6 +70,8 @@ def _cut_short(place: Place, tool: str) -> EngineError | None:
     if "stopped" in said:
         message = f"somebody stopped the sidecar; {tool} was told to let go of {name}"
         return EngineError("sidecar-stopped", message, hint)
+    if "other" in said:
+        return place.replaced()
     return place.opened() if "open" in said else None
 
 

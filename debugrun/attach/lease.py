@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 from debugrun.core import package_data
@@ -22,6 +23,7 @@ def command(  # noqa: PLR0913 - what the script has to know
     mender: bool = False,
     shell: str = "sh",
     closed: bool = False,
+    expected: str = "",
     tool: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """The script as argv. A tool with `breakpoints` is waited for while it traces: KILL would kill the target.
@@ -29,7 +31,8 @@ def command(  # noqa: PLR0913 - what the script has to know
     `process` is the PID that the tool attaches to by ptrace(2), if it does: its state is the same afterwards. `mender`
     says that there is a Python 3 to do what takes more than a signal. With `tool`, its argv, the script starts that
     itself, after a first line of input: the mark that it puts before what it says. `closed`: it does nothing where the
-    target can get in. Both below tini, in the toolbox only.
+    target can get in. Both below tini, in the toolbox only. `expected` is the process that the `tool` is for, as
+    `ProcessFacts.identity`: where another one has its PID, nothing is started.
     """
     text = package_data.text("lease.sh")
     mending = package_data.text("mend.py") if mender and process is not None else ""
@@ -37,7 +40,7 @@ def command(  # noqa: PLR0913 - what the script has to know
     target = "" if process is None else str(process)
     numbers = (str(PATIENCE), str(SILENCE))
     shut = "closed" if closed else ""
-    words = (shell, "-c", text, "debugrun-lease", stop_signal, *numbers, writes, target, mending, shut)
+    words = (shell, "-c", text, "debugrun-lease", stop_signal, *numbers, writes, target, mending, shut, expected)
     return (*TINI, *words, *tool) if tool or closed else words
 
 
@@ -75,6 +78,13 @@ class Lease:
         """Whether the script has said that it holds the lease, within `timeout` seconds."""
         return self._stream.wait(timeout) and "ready" in self.said()
 
+    def awaited(self, word: str, timeout: float) -> bool:
+        """Whether the script has said that word, or says it within `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while word not in (said := self.said()) and not self.over and (left := deadline - time.monotonic()) > 0:
+            self._stream.wait(left)
+        return word in said
+
     def receive(self) -> list[tuple[int, bytes]] | None:
         """What the script and a tool of its own have put out as (stream, bytes); None: the end. Raises LostError."""
         with self._lock:  # TLS connections must not be read and written at once
@@ -87,7 +97,10 @@ class Lease:
         self._output += f"{word}\n".encode()
 
     def said(self) -> frozenset[str]:
-        """What the script has told so far: "ready"; "stopped" by a signal; "gone": it missed our beats; "open"."""
+        """What the script has told so far.
+
+        "ready"; "stopped" by a signal; "gone": it missed our beats; "open" and "other": why it started nothing.
+        """
         try:
             while parts := self.receive():
                 self._output += b"".join(data for _, data in parts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from debugrun.attach.lease import Lease
 from debugrun.core.know.facts import ContainerFacts
 from debugrun.core.know.json_access import Json
 from debugrun.engine.stream import Frames, LostError, Stream
-from debugrun.errors import DebugrunError, EngineError
+from debugrun.errors import DebugrunError, EngineError, TargetError
 
 # Three scripts, each starting the next. Where there is a tini, a subreaper stands above the tool: an orphan of the
 # tool (gdb's and gdbserver's helper in the target's mount namespace ends after them) would go to the PID namespace's
@@ -50,8 +50,27 @@ exit $status
 """
 
 # Says who it is (proc_pid_stat(5): the name in parentheses may hold anything, so the fields are counted after the
-# last one), waits for the go, and becomes the tool.
+# last one), waits for the go, and becomes the tool. Its first argument is the process that the tool is for: where that
+# PID is another one's by now, it says so.
 STARTER = """\
+expected=$1
+shift
+same() {
+    last=
+    while read -r line; do
+        last=$line
+    done 2>/dev/null <"/proc/$1/stat"
+    born=$2 n=0
+    for field in ${last##*) }; do
+        n=$((n + 1))
+        [ $n -eq 20 ] && [ "$field" = "$born" ] && return
+    done
+    return 1
+}
+if [ "$expected" ] && ! same $expected; then
+    echo other
+    exit 1
+fi
 read -r line </proc/self/stat
 n=0
 for field in ${line##*) }; do
@@ -61,8 +80,10 @@ done
 read -r line && exec "$@"
 """
 
+OTHER = re.compile(rb"other\r?\n")
 IDENTITY = re.compile(rb"(\d+) (\d+)\r?\n")
 START_TIMEOUT = 30.0  # seconds for a shell in a container to say who it is
+SAYS_WHY = 1.0  # seconds for a lease's last words to come, once the engine has said that its container ended
 GENTLE = 10.0  # seconds that we wait for a tool to end; the lease goes on waiting without us
 INTERRUPT, END_OF_INPUT = b"\x03", b"\x04"  # as a terminal sends them
 
@@ -133,8 +154,11 @@ class Running:
             self._echo, data = self._echo[common:], data[common:]
         return [(1, data)] if data else []
 
-    def identify(self) -> tuple[int, int]:
-        """PID and starttime of the shell that becomes the tool: its first line. Raises EngineError without one."""
+    def identify(self) -> tuple[int, int] | None:
+        """PID and starttime of the shell that becomes the tool: its first line; None: its process is another one.
+
+        Raises EngineError without one.
+        """
         text = b""
         deadline = time.monotonic() + START_TIMEOUT
         while (left := deadline - time.monotonic()) > 0:
@@ -146,6 +170,8 @@ class Running:
             text += b"".join(part for _, part in parts)
             if found := IDENTITY.fullmatch(text):
                 return int(found[1]), int(found[2])
+            if OTHER.fullmatch(text):
+                return None
         said = text.decode(errors="replace").strip() or "its shell said nothing"
         from debugrun.core.say import refusals  # noqa: PLC0415 - only errors need its texts
 
@@ -191,7 +217,8 @@ class Place:
     """Where tools run: an exec in `container` as `user`.
 
     Without a `lease` (no shell in the target) a tool outlives a client that is killed, and takes no signals but the
-    terminal's. `first` is a tool that was started with the place, the only one then.
+    terminal's. `first` is a tool that was started with the place, the only one then. The first one that is started
+    here is for the process `expected`, as `ProcessFacts.identity`: later ones may read what it left.
     """
 
     engine: Runner
@@ -203,6 +230,7 @@ class Place:
     shell: str = "sh"
     running: Running | None = None
     first: Running | None = None
+    expected: str = ""
 
     @property
     def leased(self) -> bool:
@@ -221,25 +249,50 @@ class Place:
 
         Raises EngineError: no such program, no shell, connection lost; UsageError: an argument that is not UTF-8.
         """
+        expected = self.expected if self.running is None else ""
         if self.running is not None:
             self.running.stream.close()
-        words = list(argv) if self.lease is None else [self.shell, "-c", LAUNCHER, self.shell, REAPER, STARTER, *argv]
-        exec_id = self.engine.exec_create(
-            self.container, words, user=self.user, tty=tty, privileged=self.privileged, environment=environment
-        )
-        self.running = running = Running(self.engine, exec_id, self.engine.exec_start(exec_id, tty=tty), tty=tty)
-        identity = running.identify() if self.lease is not None else None
+        words = [self.shell, "-c", LAUNCHER, self.shell, REAPER, STARTER, expected, *argv]
+        with self._unless_open():
+            exec_id = self.engine.exec_create(
+                self.container,
+                list(argv) if self.lease is None else words,
+                user=self.user,
+                tty=tty,
+                privileged=self.privileged,
+                environment=environment,
+            )
+            self.running = running = Running(self.engine, exec_id, self.engine.exec_start(exec_id, tty=tty), tty=tty)
+            identity = running.identify() if self.lease is not None else None
         if size is not None:
             running.resize(*size)
-        if self.lease is not None and identity is not None:
-            self.lease.tell(f"tool {identity[0]} {identity[1]}")
-            running.go()
+        if self.lease is None:
+            return running
+        if identity is None:
+            raise self.replaced()
+        self.lease.tell(f"tool {identity[0]} {identity[1]}")
+        running.go()
         return running
+
+    @contextlib.contextmanager
+    def _unless_open(self) -> Iterator[None]:
+        """What the engine says of a sidecar that has ended is no answer, where its lease has said why."""
+        try:
+            yield
+        except DebugrunError as error:
+            if self.lease is not None and self.lease.awaited("open", SAYS_WHY):
+                raise self.opened() from error
+            raise
 
     def opened(self) -> EngineError:
         """The lease found that the kernel would let the target into the sidecar, and started nothing."""
         message = f"processes of {self.target.name} could get into the sidecar, which would have more than they have"
         return EngineError("sidecar-open", message, "debugrun toolbox build; on the host: sysctl fs.suid_dumpable=0")
+
+    def replaced(self) -> TargetError:
+        """The process that was decided about has ended: nothing was started, whoever has its PID now."""
+        message = f"PID {self.expected.split()[0]} of {self.target.name} has ended since it was looked at"
+        return TargetError("process-replaced", message, f"debugrun ps {self.target.name}; start again")
 
     def signal(self, name: str) -> bool:
         """Send the tool "int", "hup", or "stop", what makes it detach; whether there is a lease to do it."""

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from debugrun.attach import apply, attach
-from debugrun.attach.invocation import attached_to, invocations, is_our_toolbox
+from debugrun.attach import attach, planned
+from debugrun.attach.invocation import invocations
 from debugrun.core.ask.request import Request
 from debugrun.core.decide import judge
 from debugrun.core.decide.plan import Plan
 from debugrun.core.decide.reduced import reduced
-from debugrun.core.decide.widen_profile import profile_json
 from debugrun.core.grants import Option, Verdict
 from debugrun.engine.engine import Engine
 from debugrun.errors import EngineError
@@ -63,21 +62,9 @@ def _run(connection: Engine, request: Request, decision: Plan, option: Option, *
     step = replace(
         first, duration=first.duration or SECONDS, tty=False, input=False, hold_output=False, prompt=None, handover=()
     )
-    tool = decision.tool
     with tempfile.TemporaryFile() as output, Path(os.devnull).open("rb") as nothing:
         try:
-            with apply.place(
-                connection,
-                option,
-                decision.facts.container,
-                session=os.urandom(6).hex(),
-                tool=tool.name,
-                breakpoints=tool.breakpoints,
-                stop_signal=tool.stop_signal,
-                process=attached_to(decision),
-                mender=is_our_toolbox(option, decision.facts),
-                profile_json=profile_json(option, decision.facts),
-            ) as place:
+            with planned.place(connection, decision, option) as place:
                 end = output.fileno()
                 result = attach.run(place, step, stdin=nothing.fileno(), stdout=end, stderr=end)
         except EngineError as error:

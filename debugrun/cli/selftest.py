@@ -13,12 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from debugrun.attach import apply, attach
-from debugrun.attach.invocation import attached_to, invocations, is_our_toolbox
+from debugrun.attach import attach, planned
+from debugrun.attach.invocation import invocations
 from debugrun.core.ask.request import TOOLBOX, Request
-from debugrun.core.decide import programs
 from debugrun.core.decide.plan import Plan, plan, within
-from debugrun.core.decide.widen_profile import profile_json
 from debugrun.core.grants import Ceiling, Option, Placement
 from debugrun.core.know import kinds
 from debugrun.core.know.facts import Facts
@@ -136,19 +134,7 @@ def _works(connection: engine.Engine, request: Request, decision: Plan, option: 
     )
     with tempfile.TemporaryFile() as said, Path(os.devnull).open("rb") as nothing:
         try:
-            with apply.place(
-                connection,
-                option,
-                decision.facts.container,
-                session=os.urandom(6).hex(),
-                tool=decision.tool.name,
-                breakpoints=decision.tool.breakpoints,
-                stop_signal=decision.tool.stop_signal,
-                process=attached_to(decision),
-                mender=is_our_toolbox(option, decision.facts),
-                profile_json=profile_json(option, decision.facts),
-                toolbox=programs.of_toolbox(option, decision.facts),
-            ) as place:
+            with planned.place(connection, decision, option) as place:
                 output = said.fileno()
                 result = attach.run(place, step, stdin=nothing.fileno(), stdout=output, stderr=output)
         except EngineError:

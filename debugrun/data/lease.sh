@@ -1,4 +1,4 @@
-# Holds a debug tool on a lease: sh -c THIS lease STOP PATIENCE SILENCE WRITES TARGET MENDER CLOSED [TOOL...]
+# Holds a debug tool on a lease: sh -c THIS lease STOP PATIENCE SILENCE WRITES TARGET MENDER CLOSED EXPECTED [TOOL...]
 # When the client goes (end of input), sleeps (no line for SILENCE seconds; a shell whose read has no -t notices the
 # end of input only) or the container is stopped (TERM), the tool is made to let go and the script ends after it.
 # STOP is one signal, or two for a debugger that stops its target by a SIGINT of its own ("INT TERM"): see urge().
@@ -15,9 +15,11 @@
 # standard error, each line after a mark; the tool's exit status on both streams, last. The mark is the first line of
 # the input, since everybody in the PID namespace can read our arguments.
 # CLOSED (not empty, below tini only): it holds nothing where others of our uid can get in, and says "open".
+# EXPECTED is "PID START" of the process that a TOOL of its own is for, or "": where another one has that PID by now, it
+# starts nothing, and says "other".
 set -f
-stop=$1 patience=$2 silence=$3 writes=$4 target=$5 mender=$6 closed=$7 mark='' tool='' start='' wanted=''
-shift 7
+stop=$1 patience=$2 silence=$3 writes=$4 target=$5 mender=$6 closed=$7 expected=$8 mark='' tool='' start='' wanted=''
+shift 8
 interrupt=${stop%% *} leave=${stop##* }
 before='' phase='' asked='' told='' spent='' now=0 calm=0 since=0 stuck=0 waits=' ' was_stopped=''
 SIGINT=0x2 SIGCONT=0x20000 SIGSTOP=0x40000 # as bits of proc_pid_status(5)
@@ -31,6 +33,17 @@ shut() {
         [ "$key" = CapEff: ] && break
     done <"/proc/$$/status"
     [ $((0x$value >> 19 & 1)) = 1 ]
+}
+
+# Whether that process is the one that started then. Its name may hold anything, a newline too: see data/scout.sh.
+same() {
+    last=
+    while read -r line; do
+        last=$line
+    done 2>/dev/null <"/proc/$1/stat"
+    born=$2
+    set -- ${last##*) }
+    [ "${20-}" = "$born" ]
 }
 
 # Seconds that pass on, also where one round takes long.
@@ -432,6 +445,10 @@ if [ $# -gt 0 ]; then
 fi
 if [ "$closed" ] && ! shut; then
     echo "${mark}open" >&2
+    exit 1
+fi
+if [ $# -gt 0 ] && [ "$expected" ] && ! same $expected; then
+    echo "${mark}other" >&2
     exit 1
 fi
 

@@ -24,6 +24,21 @@ grep -o '\bproc_mem[.]force_override=[a-z]*' cmdline 2> /dev/null
 [ $# -gt 0 ] || set -- [0-9]*
 pids=$*
 
+# Before all else that is told of a process: who takes its PID later must not be taken for it. The name of a process may
+# hold anything, a newline too, so that it is the last line that counts, behind the last parenthesis.
+echo @starts
+set -f
+for pid in $pids; do
+    last=
+    while read -r line; do
+        last=$line
+    done < "$pid/stat"
+    # shellcheck disable=SC2086 # words without blanks
+    set -- ${last##*) }
+    echo "$pid ${20-}"
+done 2> /dev/null
+set +f
+
 files() {
     for pid in $pids; do
         echo "$pid/$1"

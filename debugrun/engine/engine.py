@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Self
 
 from debugrun.core.know import versions
 from debugrun.core.know.json_access import mapping, text
+from debugrun.core.rules import share
 from debugrun.engine import answers, transport
 from debugrun.engine.stream import Stream
 from debugrun.engine.transport import FLOOR, Endpoint, translated
@@ -40,7 +41,8 @@ class Sidecar:
 
     `network` is "none" or "target", `pid_namespace` "target" or "own"; `mounts` are paths of the host, read-only at the
     same place; `hidden` are files of the image that are not there for it; `environment` goes before the image's;
-    `memory` is in bytes; `stop_timeout` is what `docker stop` waits, in seconds.
+    `memory` is in bytes; `processors` is how many it may keep busy, 0.0: all; `stop_timeout` is what
+    `docker stop` waits, in seconds.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Sidecar:
     network: str
     memory: int
     pids: int
+    processors: float = 0.0
     stop_timeout: int
     userns_mode: str = ""
     mounts: Sequence[str] = ()
@@ -85,6 +88,7 @@ class Engine:
         self._client = client
         self._version: Json | None = None
         self._asked = threading.Lock()
+        self._processors: int | None = None
         self.ours: set[str] = set()  # ids that we created or proved: nothing else is removed or renamed
         self.endpoint = endpoint
         self.asking = functools.partial(translated, endpoint)
@@ -133,7 +137,18 @@ class Engine:
     def info(self) -> Json:
         """GET /info."""
         with self.asking("tell about itself"):
-            return answers.decoded(self._get("/info"), answers.INFO)
+            told = answers.decoded(self._get("/info"), answers.INFO)
+        count = told.get("NCPU")
+        limits = told.get("CpuCfsQuota") is not False
+        self._processors = count if isinstance(count, int) and limits else 0
+        return told
+
+    @property
+    def processors(self) -> int:
+        """How many its host has; 0: it can't limit the time that a container has on them (no cpu controller)."""
+        if self._processors is None:
+            self.info()
+        return self._processors or 0
 
     def inspect_container(self, ref: str) -> Json:
         """GET /containers/REF/json; `ref` is a name, an id or a prefix of one that only one container has."""
@@ -212,6 +227,10 @@ class Engine:
                 auto_remove=sidecar.auto_remove,
                 cap_add=list(sidecar.cap_add),
                 cap_drop=list(sidecar.cap_drop),
+                # Not NanoCpus, which an engine without the cpu controller refuses; this it leaves out, with a warning
+                # (moby daemon/daemon_unix.go verifyPlatformContainerResources).
+                cpu_period=share.PERIOD if sidecar.processors else None,
+                cpu_quota=share.quota(sidecar.processors) or None,
                 init=False,
                 log_config=LogConfig(type="none"),
                 mem_limit=sidecar.memory,

@@ -109,6 +109,7 @@ class Pods:
                 user=option.user,
                 lease=made.lease,
                 privileged=False,
+                expected=decision.facts.process.identity,
             )
             try:
                 yield place

@@ -33,6 +33,7 @@ def examine(connection: engines.Engine) -> Findings:
         engine=facts,
         host=HostFacts(),
         toolbox=_toolbox(connection),
+        processors=connection.processors,
     )
     daemon = _daemon(connection.endpoint.url)
     if daemon is not None or _sees_containers(connection, facts.kernel):

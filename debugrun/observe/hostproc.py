@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -111,6 +112,7 @@ def number(text: str) -> int | None:
 
 def read(pid: int) -> Reading | None:
     """What may be read of one process; None when it is gone or hidden (proc(5) hidepid)."""
+    start = procfs.start_time(text_of(f"{pid}/stat"))  # first: a later process must not be taken for this one
     try:
         status = procfs.parse_status(text_of(f"{pid}/status"))
         owner = os.stat(f"{PROC}/{pid}/status")  # noqa: PTH116 - a hot path
@@ -126,7 +128,15 @@ def read(pid: int) -> Reading | None:
         uid_map=uid_map,
         gid_map=gid_map,
         shell_command=status.comm in SHELLS and _is_shell_command(pid),
+        start_time=None if _has_clock_of_its_own() else start,
     )
+
+
+@functools.cache
+def _has_clock_of_its_own() -> bool:
+    """Whether we are in a time namespace: start times are others there (time_namespaces(7))."""
+    offset = re.search(r"(?m)^boottime(.*)$", text_of("self/timens_offsets"))
+    return offset is not None and offset[1].split() != ["0", "0"]
 
 
 def _id_map(pid: int, name: str) -> procfs.IdMap:

@@ -206,6 +206,7 @@ def parse(text: str) -> Survey:
     own, readable = int(sections["@self"][0]), frozenset(int(pid) for pid in " ".join(sections["@readable"]).split())
     exes = _exes(sections["@exes"], readable)
     owners = {int(path.split("/")[0]): (int(uid), int(gid)) for path, uid, gid in map(str.split, sections["@owners"])}
+    starts = dict(_start(line) for line in sections.get("@starts", ()))
     cgroups, labels = (_by_pid(sections[name]) for name in ("@cgroups", "@labels"))
     readings = []
     for part in procfs.split_statuses("\n".join(sections["@status"]) + "\n"):
@@ -222,6 +223,7 @@ def parse(text: str) -> Survey:
                     label=labels.get(status.pid, "").strip("\0\n") or None,
                     exe=exes.get(status.pid),
                     shell_command=str(status.pid) in sections["@shells"],
+                    start_time=starts.get(status.pid),
                 )
             )
     readings.sort(key=lambda reading: reading.status.pid)
@@ -233,6 +235,12 @@ def _exes(lines: list[str], readable: frozenset[int]) -> dict[int, str]:
     matches = (re.fullmatch(r"[`'](\d+)/exe' -> [`'](.*)'", line) for line in lines if " -> " in line)
     found = {int(match[1]): match[2] for match in matches if match}
     return found if found.keys() == readable and len(lines) == len(readable) else {}
+
+
+def _start(line: str) -> tuple[int, int | None]:
+    """PID and start of a line; None where it had ended."""
+    pid, _, start = line.partition(" ")
+    return int(pid), int(start) if start else None
 
 
 def _by_pid(lines: list[str]) -> dict[int, str]:

@@ -20,16 +20,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from debugrun.attach import apply, attach
+from debugrun.attach import attach, planned
 from debugrun.attach.invocation import Invocation
 from debugrun.core.ask.request import Request
 from debugrun.core.decide.plan import Plan, plan
-from debugrun.core.decide.widen_profile import profile_json
 from debugrun.core.grants import Ceiling, Option
 from debugrun.core.know import symbols
-from debugrun.core.know.typed import CAPABILITY_COPIES
 from debugrun.core.oncall.printable import printable
 from debugrun.core.say import report
+from debugrun.core.say.command import copies
 from debugrun.engine import engine
 from debugrun.engine.engine import Engine
 from debugrun.errors import EXIT_FAILED, EngineError, RefusedError, TargetError, UsageError
@@ -182,10 +181,8 @@ def _remove(wish: Wish) -> None:
 
 
 def _attempt(connection: Engine, decision: Plan, option: Option, wish: Wish) -> Taken:
-    copies = f"{CAPABILITY_COPIES}/{'+'.join(name.lower() for name in sorted(option.cap_add))}/"
-    gdb = f"{copies if option.file_capability else ''}gdb"
     pid = decision.facts.process.pid
-    argv = (gdb, *symbols.core_arguments(pid, bundle=wish.bundle, pause=wish.pause))
+    argv = (f"{copies(option)}gdb", *symbols.core_arguments(pid, bundle=wish.bundle, pause=wish.pause))
     writers = {CORE: Writer(wish.output, zstd=wish.zstd)}
     if wish.bundle:
         writers[BUNDLE] = Writer(_bundle(wish.output), zstd=wish.zstd)
@@ -195,16 +192,7 @@ def _attempt(connection: Engine, decision: Plan, option: Option, wish: Wish) -> 
     try:
         with (
             tempfile.TemporaryFile() as said,
-            apply.place(
-                connection,
-                option,
-                decision.facts.container,
-                session=os.urandom(6).hex(),
-                tool="gdb",
-                breakpoints=False,
-                profile_json=profile_json(option, decision.facts),
-                only=argv,
-            ) as place,
+            planned.place(connection, decision, option, only=argv, lets_go=True) as place,
             Console(stderr=True).status(f"copying PID {pid} of {decision.facts.container.name}"),
         ):
             attach.run(place, Invocation(argv=argv, tool="gdb", input=False), stdout=sink, stderr=said.fileno())

@@ -17,11 +17,10 @@ from rich.bar import Bar
 from rich.console import Console
 from rich.text import Text
 
-from debugrun.attach import apply, attach
+from debugrun.attach import attach, planned
 from debugrun.attach.invocation import Invocation, Result
 from debugrun.core.ask.request import Request
 from debugrun.core.decide.plan import Plan, plan
-from debugrun.core.decide.widen_profile import profile_json
 from debugrun.core.grants import Ceiling, Option
 from debugrun.core.oncall import flame, profile
 from debugrun.core.oncall.printable import printable
@@ -120,16 +119,7 @@ def _attempt(  # noqa: PLR0913, PLR0917 - what runs, where, and what becomes of 
     )  # fmt: skip
     with (
         tempfile.TemporaryFile() as said,
-        apply.place(
-            connection,
-            option,
-            decision.facts.container,
-            session=os.urandom(6).hex(),
-            tool=tool.name,
-            breakpoints=False,
-            stop_signal=tool.stop_signal,
-            profile_json=profile_json(option, decision.facts),
-        ) as place,
+        planned.place(connection, decision, option) as place,
     ):
         with Console(stderr=True).status(f"sampling for {wish.duration} s; Ctrl-C ends it sooner"):
             result = attach.run(place, record, stdout=said.fileno(), stderr=said.fileno())

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.resources import files
 
 from debugrun.attach import apply, attach
 from debugrun.attach.invocation import Invocation
+from debugrun.attach.place import Place
 from debugrun.core.grants import Option
 from debugrun.core.know.facts import ContainerFacts
 from debugrun.engine.engine import Engine
@@ -31,30 +33,17 @@ def program(name: str) -> str:
     return (files("debugrun") / "data" / "oncall" / f"{name}.py").read_text("utf-8")
 
 
-def beside(  # noqa: PLR0913 - what runs, where, as what
-    engine: Engine,
-    option: Option,
-    target: ContainerFacts,
-    argv: Sequence[str],
-    *,
-    tool: str,
-    profile_json: str | None = None,
-) -> Output:
-    """Run a program in a sidecar of the toolbox, without input, to its end. Raises DebugrunError."""
-    with (
-        tempfile.TemporaryFile() as out,
-        tempfile.TemporaryFile() as err,
-        apply.place(
-            engine,
-            option,
-            target,
-            session=os.urandom(6).hex(),
-            tool=tool,
-            breakpoints=False,
-            profile_json=profile_json,
-            only=argv,
-        ) as place,
-    ):
+def sent(engine: Engine, option: Option, target: ContainerFacts, argv: Sequence[str], *, tool: str) -> Output:
+    """Run a program in a sidecar of the toolbox that no plan was made for. Raises DebugrunError."""
+    place = apply.place(
+        engine, option, target, session=os.urandom(6).hex(), tool=tool, breakpoints=False, only=argv, toolbox=True
+    )
+    return beside(place, argv, tool=tool)
+
+
+def beside(where: AbstractContextManager[Place], argv: Sequence[str], *, tool: str) -> Output:
+    """Run the program that a sidecar starts with, to its end. Raises DebugrunError."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, where as place:
         invocation = Invocation(argv=tuple(argv), tool=tool, input=False)
         result = attach.run(place, invocation, stdout=out.fileno(), stderr=err.fileno())
         out.seek(0)

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from debugrun.core.ask.request import TOOLBOX
+from debugrun.core.decide import neighbour
 from debugrun.core.grants import Grant, Option, Placement, Verdict
 from debugrun.core.know import inspection, kinds
 from debugrun.core.know.facts import ContainerFacts
@@ -154,13 +155,14 @@ def option(facts: ContainerFacts, user: str, capabilities: tuple[str, ...]) -> O
         verdict=Verdict.OPEN,
         gates=(),
         cap_add=capabilities,
+        no_new_privileges=not neighbour.needs_groups(user, capabilities),
         apparmor=facts.apparmor,
         image=TOOLBOX,
     )
 
 
 def _by(engine: Engine, facts: ContainerFacts, chosen: Option, question: str) -> Census:
-    output = helper.beside(engine, chosen, facts, (*helper.PYTHON, helper.program("census"), question), tool="ps")
+    output = helper.sent(engine, chosen, facts, (*helper.PYTHON, helper.program("census"), question), tool="ps")
     return _parsed(output.out.decode(errors="replace"), output.err, facts.name)
 
 

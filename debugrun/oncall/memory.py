@@ -67,7 +67,7 @@ def _read(connection: Engine, container: Container, inspected: Json, processes: 
         members = [each for each in processes if f"{each.uid}:{each.gid}" == user]
         chosen = looking.option(facts, user, who.capabilities if user == who.user else ())
         argv = [*helper.PYTHON, helper.program("memory"), _question(members)]
-        output = helper.beside(connection, chosen, facts, argv, tool="memory")
+        output = helper.sent(connection, chosen, facts, argv, tool="memory")
         found |= _parsed(output.out.decode(errors="replace"), output.err, members)
     return found
 

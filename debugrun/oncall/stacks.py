@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from debugrun.attach import planned
 from debugrun.core.ask.request import Request
 from debugrun.core.decide.plan import Plan, plan
-from debugrun.core.decide.widen_profile import profile_json
 from debugrun.core.grants import Ceiling, Option
 from debugrun.core.know import symbols
-from debugrun.core.know.typed import CAPABILITY_COPIES
 from debugrun.core.oncall import stacks as copied
 from debugrun.core.oncall.containers import Container
 from debugrun.core.oncall.printable import printable
@@ -25,6 +24,7 @@ from debugrun.core.oncall.stacks import Copied
 from debugrun.core.oncall.suspicion import suspect
 from debugrun.core.oncall.waits import Words, describe
 from debugrun.core.say import report
+from debugrun.core.say.command import copies
 from debugrun.engine import engine
 from debugrun.engine.engine import Engine
 from debugrun.errors import EXIT_FAILED, EngineError, RefusedError, TargetError, UsageError
@@ -150,7 +150,13 @@ def _copies(job: _Job, members: Sequence[Process]) -> tuple[Copied, ...]:
         if (line := report.announce(decision)) not in job.announced:
             job.announced.add(line)
             print(line, file=sys.stderr)
-        answers = _attempt(job, decision, option, pids)
+        try:
+            answers = _attempt(job, decision, option, pids)
+        except TargetError as error:
+            if error.code != "process-replaced":
+                raise
+            ended = Copied(pid=pids[0], error=error.message)
+            return (ended, *(_copies(job, members[1:]) if members[1:] else ()))
         refuted = next(
             (
                 each
@@ -168,19 +174,13 @@ def _copies(job: _Job, members: Sequence[Process]) -> tuple[Copied, ...]:
 
 
 def _attempt(job: _Job, decision: Plan, option: Option, pids: Sequence[int]) -> tuple[Copied, ...]:
-    copies = f"{CAPABILITY_COPIES}/{'+'.join(name.lower() for name in sorted(option.cap_add))}/"
-    place = copies if option.file_capability else ""
+    place = copies(option)
     arguments = symbols.stacks_arguments(
         pids, together=job.wish.together, variables=job.wish.variables, py_spy=f"{place}py-spy"
     )
-    output = helper.beside(
-        job.connection,
-        option,
-        decision.facts.container,
-        (f"{place}gdb", *arguments),
-        tool="gdb",
-        profile_json=profile_json(option, decision.facts),
-    )
+    argv = (f"{place}gdb", *arguments)
+    where = planned.place(job.connection, decision, option, only=argv, lets_go=True, helpers=("py-spy",))
+    output = helper.beside(where, argv, tool="gdb")
     try:
         return copied.parse(output.out)
     except ValueError as error:

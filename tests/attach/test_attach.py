@@ -195,7 +195,7 @@ def start_of(pid: int) -> str:
 @contextlib.contextmanager
 def leased(shell: str, *, silence: int = 20) -> Iterator[subprocess.Popen[bytes]]:
     script = lease.command(breakpoints=True, shell=shell)
-    words = [*script[:-5], str(silence), *script[-4:]]
+    words = [*script[:-6], str(silence), *script[-5:]]
     if shell == "busybox":
         words.insert(1, "sh")
     pipe = subprocess.PIPE

@@ -86,7 +86,7 @@ class Held:
         self._lock = threading.Lock()
         if not alone:
             self.tool = sidecar.enter(
-                ["sh", "-c", LAUNCHER, "sh", REAPER, STARTER, *argv],
+                ["sh", "-c", LAUNCHER, "sh", REAPER, STARTER, "", *argv],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             assert self.tool.stdout is not None

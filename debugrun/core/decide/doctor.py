@@ -15,7 +15,7 @@ from debugrun.core.know import versions
 from debugrun.core.know.facts import ContainerFacts, EngineFacts, Facts, HostFacts, ImageFacts, ProcessFacts
 from debugrun.core.know.procfs import CAPABILITIES
 from debugrun.core.know.tool_file import Tool
-from debugrun.core.rules import sandbox
+from debugrun.core.rules import sandbox, share
 
 # Kernel options, and what does not work without each.
 KERNEL_OPTIONS = {
@@ -37,7 +37,7 @@ class Findings:
     `config` holds the KERNEL_OPTIONS ("y", "m", "n"), `emulators` the foreign architectures that the host runs by
     emulation, `counters` tells whether the processor counts events, `leftovers` are names of containers of ours,
     `recreated` says of each recreated container what it still runs with, `toolbox` is the reference of the toolbox
-    image on the engine.
+    image on the engine, `processors` how many the host has, 0 where a container's time on them can't be limited.
     """
 
     endpoint: str
@@ -51,6 +51,7 @@ class Findings:
     leftovers: tuple[str, ...] = ()
     recreated: tuple[str, ...] = ()
     toolbox: str | None = None
+    processors: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +111,12 @@ def _engine_checks(found: Findings) -> Iterator[Check]:
         source="GET /info SecurityOptions",
         state="note" if said else "ok",
     )
+    limit = share.processors(found.processors)
+    value = f"{limit:g} of {found.processors} processors" if limit else "on processor time none: there is one processor"
+    if not found.processors:
+        value = "on processor time none: this engine can't set one (cgroups without the cpu controller)"
+    state = "ok" if found.processors else "note"
+    yield Check(name="sidecar's limit", value=value, source="GET /info NCPU, CpuCfsQuota", state=state)
     modules = [name for name, on in (("AppArmor", engine.apparmor), ("SELinux", engine.selinux)) if on]
     in_use = f"; the kernel's: {', '.join(found.lsms)}" if found.lsms else ""
     value = f"containers: {' and '.join(modules) or 'none'}{in_use}"

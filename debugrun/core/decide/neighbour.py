@@ -16,9 +16,14 @@ _NAMED = 3  # calls, in a sentence
 _DUMPABLE = 'ptrace(2) "dumpable"; fs/exec.c would_dump()'
 
 
+def needs_groups(user: str, capabilities: tuple[str, ...]) -> bool:
+    """Whether only a change of group closes the toolbox's programs to others of that user."""
+    return user == "0:0" and not READ_ALL.isdisjoint(capabilities)
+
+
 def changes_group(option: Option, facts: Facts) -> bool:
     """Whether its programs are to change their group, which no_new_privs forbids: closed to who may read all files."""
-    reads_all = option.user == "0:0" and not READ_ALL.isdisjoint(option.cap_add)
+    reads_all = needs_groups(option.user, option.cap_add)
     return reads_all and of_toolbox(option, facts) and not facts.engine.no_new_privileges
 
 

@@ -126,7 +126,13 @@ class ProcessFacts:
     exe: str | None = None
     label: str | None = None  # /proc/PID/attr/current
     host_pid: int | None = None
+    start_time: int | None = None  # clock ticks since the boot: starttime of proc_pid_stat(5)
     by_target: tuple[str, ...] = ()  # fields that a process of the target's own uid told: it may have been made to lie
+
+    @property
+    def identity(self) -> str:
+        """PID and start, which no other process of its PID namespace ever has; "" where the start is not known."""
+        return "" if self.start_time is None else f"{self.pid} {self.start_time}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

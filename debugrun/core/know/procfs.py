@@ -118,6 +118,16 @@ class Reading:
     uid_map: IdMap = ()
     gid_map: IdMap = ()
     shell_command: bool = False
+    start_time: int | None = None
+
+
+def start_time(text: str) -> int | None:
+    """The start time in a /proc/PID/stat, in clock ticks since the boot; None where it is cut off.
+
+    proc_pid_stat(5): the 22nd field. A name in parentheses may hold anything, a parenthesis and a newline too.
+    """
+    fields = text.rpartition(")")[2].split()
+    return int(fields[19]) if len(fields) > 19 and fields[19].isascii() and fields[19].isdigit() else None  # noqa: PLR2004 - 22 less two
 
 
 def process_facts(  # noqa: PLR0913 - what its own files do not tell
@@ -157,6 +167,7 @@ def process_facts(  # noqa: PLR0913 - what its own files do not tell
         exe=reading.exe,
         label=reading.label,
         host_pid=host_pid,
+        start_time=reading.start_time,
         by_target=by_target,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from debugrun.core.decide.plan import Plan
@@ -49,7 +50,7 @@ def tool_argv(words: tuple[str, ...], filling: Filling) -> tuple[str, ...]:
         else:
             argv.extend(FIXED.get(word, (word.replace("{pid}", str(pid)),)))
     if option.file_capability and argv[0] == filling.tool.binary:
-        argv[0] = copy_path(filling.tool, option)
+        argv[0] = copies(option) + argv[0]
     return tuple(argv)
 
 
@@ -79,9 +80,11 @@ def _brought(word: str, filling: Filling) -> tuple[str, ...] | None:  # noqa: PL
     return None
 
 
-def copy_path(tool: Tool, option: Option) -> str:
-    """Path of the toolbox's copy of the tool that carries the option's capabilities."""
-    return f"{CAPABILITY_COPIES}/{'+'.join(name.lower() for name in sorted(option.cap_add))}/{tool.binary}"
+def copies(option: Option) -> str:
+    """Where the toolbox's copies are that carry the option's capabilities, "" where no copy carries them."""
+    if not option.file_capability:
+        return ""
+    return f"{CAPABILITY_COPIES}/{'+'.join(name.lower() for name in sorted(option.cap_add))}/"
 
 
 def with_lines(decision: Plan) -> Plan:
@@ -91,11 +94,15 @@ def with_lines(decision: Plan) -> Plan:
     return replace(decision, options=tuple(options))
 
 
-def useless_copies(tool: Tool, option: Option, facts: Facts) -> tuple[str, ...]:
-    """The toolbox's other copies: a sidecar's capabilities are within reach of one program, which needs them."""
+def useless_copies(tool: Tool, option: Option, facts: Facts, helpers: Sequence[str] = ()) -> tuple[str, ...]:
+    """The toolbox's other copies: a sidecar's capabilities are within reach of one program, which needs them.
+
+    Of the `helpers` as well, other programs that this one starts from the same place.
+    """
     if not option.file_capability:
         return ()
-    return tuple(path for path in facts.images.toolbox_copies if path != copy_path(tool, option))
+    needed = {f"{copies(option)}{name}" for name in (tool.binary, *helpers)}
+    return tuple(path for path in facts.images.toolbox_copies if path not in needed)
 
 
 def docker_line(option: Option, tool: Tool, mode: Mode, facts: Facts) -> str:

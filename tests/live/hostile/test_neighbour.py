@@ -23,6 +23,8 @@ import pytest
 
 from debugrun.engine.engine import Engine, connect
 from debugrun.engine.stream import Frames
+from debugrun.observe import hostproc
+from debugrun.oncall import look, memory
 from tests.live.victims import Victim, released, victims
 
 pytestmark = pytest.mark.live
@@ -128,6 +130,27 @@ def test_what_is_given_stays_with_the_tool(engine: docker.APIClient, toolbox: st
             assert_kept_out(report())
             assert done.returncode == 0, done.stderr
             released(victim)
+
+
+@pytest.mark.parametrize(("user", "command"), [("1000:1000", None), ("1000:1000", UNDUMPABLE), ("0:0", None)])
+def test_what_is_looked_at_on_call(
+    engine: docker.APIClient, toolbox: str, tmp_path: Path, user: str, command: list[str] | None
+) -> None:
+    """The sidecars of ps, memory, stacks, core and flame, as where the engine is elsewhere."""
+    assert toolbox
+    with attacked(engine, user, command) as (victim, report), connect() as connection:
+        for verb in (["stacks", "1"], ["core", "-o", str(tmp_path / "core")], ["flame", "--duration", "1"]):
+            done = run(verb[0], victim.name, *verb[1:])
+            idle = verb[0] == "flame" and "there is nothing to draw" in done.stderr
+            assert done.returncode == 0 or idle, (verb, done.stdout, done.stderr)
+        chosen = look.choose(connection, [victim.name], None, everything=False)
+        seen = look.sent(connection, chosen.inspected[0], chosen.containers[0])
+        with pytest.MonkeyPatch.context() as elsewhere:
+            elsewhere.setattr(hostproc, "is_local", lambda *_: False)
+            read = memory._read(connection, chosen.containers[0], chosen.inspected[0], seen.processes)  # noqa: SLF001
+        assert_kept_out(report())
+        assert read[1].error == "" or command == UNDUMPABLE
+        released(victim)
 
 
 def test_a_terminal(engine: docker.APIClient, toolbox: str) -> None:
