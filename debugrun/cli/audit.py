@@ -17,10 +17,10 @@ from debugrun.core.export.choose import assumed
 from debugrun.core.know import inspection
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.json_access import mapping
+from debugrun.core.know.printable import printable
 from debugrun.core.manifest import report, running
 from debugrun.core.manifest.holding import Part
 from debugrun.core.manifest.review import LEVELS, Asked, Finding, Review, instead_of, openings, review
-from debugrun.core.oncall.printable import printable
 from debugrun.engine import contexts
 from debugrun.engine import engine as engines
 from debugrun.errors import EXIT_FAILED, DebugrunError, TargetError, UsageError

@@ -23,11 +23,11 @@ from debugrun.core.export.choose import assumed
 from debugrun.core.grants import Placement
 from debugrun.core.know import inspection
 from debugrun.core.know.facts import Facts
+from debugrun.core.know.printable import printable
 from debugrun.core.minimize import line as lines
 from debugrun.core.minimize.calls import blocked
 from debugrun.core.minimize.line import Line
 from debugrun.core.minimize.search import Outcome, Search
-from debugrun.core.oncall.printable import printable
 from debugrun.core.rules import seccomp
 from debugrun.engine import engine as engines
 from debugrun.errors import RefusedError, UsageError

@@ -33,7 +33,7 @@ from debugrun.cli.options import (
 from debugrun.cli.saved_facts import read_facts
 from debugrun.core.ask.request import Request, ceiling
 from debugrun.core.decide.plan import plan as decide
-from debugrun.core.oncall.printable import printable
+from debugrun.core.know.printable import printable
 from debugrun.core.say import report
 from debugrun.core.say.command import with_lines
 from debugrun.engine import engine

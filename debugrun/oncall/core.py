@@ -26,7 +26,7 @@ from debugrun.core.ask.request import Request
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.grants import Ceiling, Option
 from debugrun.core.know import symbols
-from debugrun.core.oncall.printable import printable
+from debugrun.core.know.printable import printable
 from debugrun.core.say import report
 from debugrun.core.say.command import copies
 from debugrun.engine import engine

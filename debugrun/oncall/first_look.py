@@ -13,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from debugrun import streams
+from debugrun.core.know.masked import command_line, masked
+from debugrun.core.know.printable import printable
 from debugrun.core.oncall import containers
 from debugrun.core.oncall.containers import Container, Use
-from debugrun.core.oncall.printable import command_line, masked, printable
 from debugrun.core.oncall.processes import Process, Thread
 from debugrun.core.oncall.suspicion import Suspicion, suspect
 from debugrun.core.oncall.waits import Words, describe

@@ -22,8 +22,8 @@ from debugrun.attach.invocation import Invocation, Result
 from debugrun.core.ask.request import Request
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.grants import Ceiling, Option
+from debugrun.core.know.printable import printable
 from debugrun.core.oncall import flame, profile
-from debugrun.core.oncall.printable import printable
 from debugrun.core.oncall.profile import Profile
 from debugrun.core.say import report
 from debugrun.core.say.command import Filling, tool_argv

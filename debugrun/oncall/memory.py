@@ -14,11 +14,11 @@ from rich.text import Text
 
 from debugrun.core.know import inspection
 from debugrun.core.know.json_access import Json
+from debugrun.core.know.printable import printable
 from debugrun.core.oncall import containers
 from debugrun.core.oncall import memory as made_of
 from debugrun.core.oncall.containers import Container, Use
 from debugrun.core.oncall.memory import Memory
-from debugrun.core.oncall.printable import printable
 from debugrun.core.oncall.processes import Process
 from debugrun.engine import engine
 from debugrun.engine.engine import Engine

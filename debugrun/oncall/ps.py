@@ -8,9 +8,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from debugrun.core.know.masked import command_line, masked
+from debugrun.core.know.printable import printable
 from debugrun.core.oncall import containers
 from debugrun.core.oncall.containers import Use
-from debugrun.core.oncall.printable import command_line, masked, printable
 from debugrun.core.oncall.processes import Process
 from debugrun.core.oncall.waits import Words, describe
 from debugrun.engine import engine

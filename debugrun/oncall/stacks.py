@@ -16,9 +16,9 @@ from debugrun.core.ask.request import Request
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.grants import Ceiling, Option
 from debugrun.core.know import symbols
+from debugrun.core.know.printable import printable
 from debugrun.core.oncall import stacks as copied
 from debugrun.core.oncall.containers import Container
-from debugrun.core.oncall.printable import printable
 from debugrun.core.oncall.processes import Process
 from debugrun.core.oncall.stacks import Copied
 from debugrun.core.oncall.suspicion import suspect

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
+from debugrun.core.know.printable import printable
 from debugrun.core.oncall import stacks
-from debugrun.core.oncall.printable import printable
 from debugrun.core.oncall.processes import Process
 from debugrun.core.oncall.stacks import Copied, Frame, Group
 from debugrun.oncall.first_look import command, console

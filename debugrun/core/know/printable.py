@@ -2,7 +2,8 @@
 
 Programs name themselves (prctl(2) PR_SET_NAME), images bring labels and paths, and a terminal obeys what it reads:
 ECMA-48 for ESC and the C1 controls, Unicode UAX #9 for the bidirectional marks. What is not a printable character in
-Python's sense (categories Other and Separator, but for the space) is shown as an escape, as `ls -b` does.
+Python's sense (categories Other and Separator, but for the space) is shown as an escape, as `ls -b` does. There is no
+other way for such a text: what runs in a sidecar and speaks to a terminal by itself does the same.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import dataclasses
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
+_BYTES = frozenset(map(chr, range(0xDC80, 0xDD00)))  # what is no UTF-8, as surrogateescape keeps it
 _OPAQUE = frozenset({"seccomp_profile"})  # JSON that goes to an engine, never to a person
 
 
@@ -22,6 +24,8 @@ def printable(text: str, *, allowed: str = "") -> str:
 
 
 def _escaped(character: str) -> str:
+    if character in _BYTES:
+        return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 

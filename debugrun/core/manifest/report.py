@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from debugrun import __version__
+from debugrun.core.know.printable import printable
 from debugrun.core.manifest.judged import Judged
 from debugrun.core.manifest.review import openings
-from debugrun.core.oncall.printable import printable
 
 SCHEMA = 1
 _SARIF = {"high": "error", "medium": "warning", "low": "note"}

@@ -6,7 +6,7 @@ import html
 import json
 
 from debugrun.core import package_data
-from debugrun.core.oncall.printable import printable
+from debugrun.core.know.printable import printable
 from debugrun.core.oncall.profile import Node, Profile, as_data, kind, tree
 
 WIDTH, ROW, LEAST = 1200, 17, 0.4  # pixels: of the picture, of a row, of the narrowest frame that is drawn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from debugrun.core.oncall.printable import printable
+from debugrun.core.know.printable import printable
 from debugrun.core.oncall.processes import Census, End, Process, Thread, Wait
 
 READS = frozenset(

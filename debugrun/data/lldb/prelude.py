@@ -42,7 +42,7 @@ def prepare(pid: int) -> None:
     failure = lldb.SBError()
     target.AttachToProcessWithID(lldb.SBListener(), pid, failure)
     if failure.Fail():
-        print(f"error: attach failed: {failure.GetCString()}", file=sys.stderr, flush=True)
+        say(f"attach failed: {failure.GetCString()}", by="error")
         os._exit(1)
     exchange_libraries(target, pid)
 
@@ -62,8 +62,13 @@ def exchange_libraries(target: lldb.SBTarget, pid: int) -> None:
         if found and found.IsValid():
             target.SetModuleLoadAddress(found, base)
         else:
-            said = f"{path} on disk is not what PID {pid} runs (deleted or replaced): no symbols for it"
-            print(f"debugrun: {said}", file=sys.stderr, flush=True)
+            say(f"{path} on disk is not what PID {pid} runs (deleted or replaced): no symbols for it")
+
+
+def say(text: str, *, by: str = "debugrun") -> None:
+    """One line on stderr, whatever the target put into its file names."""
+    shown = "".join(each if each.isprintable() else "?" for each in text)
+    print(f"{by}: {shown}", file=sys.stderr, flush=True)
 
 
 def roots(pid: int) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import dataclasses
 import io
 import os
@@ -16,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from debugrun.core import package_data
 from debugrun.core.decide.plan import plan
 from debugrun.core.grants import Ceiling
 from debugrun.core.know import facts as shapes
@@ -45,6 +48,22 @@ def poisoned(facts: Facts, text: str) -> Facts:
 
 def bad(text: str) -> list[str]:
     return [each for each in text if each != "\n" and unicodedata.category(each) in FORBIDDEN]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("Gr\N{LATIN SMALL LETTER U WITH DIAERESIS}n", "Gr\N{LATIN SMALL LETTER U WITH DIAERESIS}n"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("a\nb", "a\\nb"),
+        ("\x9b31m", "\\x9b31m"),
+        ("\N{RIGHT-TO-LEFT OVERRIDE}txt.exe", "\\u202etxt.exe"),
+        (b"\xff".decode(errors="surrogateescape"), "\\xff"),
+    ],
+)
+def test_what_a_terminal_acts_on_is_written_out(text: str, shown: str) -> None:
+    assert printable(text) == shown
 
 
 @given(st.text(st.characters()))
@@ -104,3 +123,19 @@ def test_a_stream_writes_any_text(text: str, encoding: str) -> None:
     assert stream.write(text) == len(text)
     stream.flush()
     assert bad(raw.getvalue().decode(encoding).replace("\t", "")) == []
+
+
+@given(text=st.text(st.characters(), max_size=20))
+@pytest.mark.parametrize("debugger", ["gdb", "lldb"])
+def test_what_speaks_in_a_sidecar_itself_says_one_harmless_line(text: str, debugger: str) -> None:
+    """Its `say` alone: the rest needs the debugger's own module."""
+    source = package_data.text(f"{debugger}/prelude.py")
+    (function,) = (each for each in ast.parse(source).body if isinstance(each, ast.FunctionDef) and each.name == "say")
+    names: dict[str, Any] = {"sys": sys}
+    exec(compile(ast.Module([function], []), debugger, "exec"), names)  # noqa: S102 - our own
+    with contextlib.redirect_stderr(io.TextIOWrapper(io.BytesIO(), "utf-8", "strict")) as said:
+        names["say"](text)
+        said.flush()
+        line = said.buffer.getvalue().decode()
+    assert bad(line) == []
+    assert line.count("\n") == 1

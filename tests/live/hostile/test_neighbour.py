@@ -12,8 +12,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from debugrun.engine.engine import Engine, connect
 from debugrun.engine.stream import Frames
 from debugrun.observe import hostproc
 from debugrun.oncall import look, memory
+from tests.live.hostile.conftest import Count
 from tests.live.victims import Victim, released, victims
 
 pytestmark = pytest.mark.live
@@ -33,7 +34,6 @@ TEXT = Path(__file__).with_name("neighbour.py").read_text()
 HOLDS_PYTHON = "debugrun-test/full"
 UNDUMPABLE = ["/opt/app/worker", "undumpable"]
 BACKTRACE = ["--", "-batch", "-ex", "bt", "-ex", "shell sleep 0.5"]
-TRIED: Counter[str] = Counter()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,19 +72,8 @@ class Neighbour:
         return Report(**json.loads(self._text.partition(b"ready\n")[2]))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def numbers(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Print the attacks of this module when it is over."""
-    yield
-    printer = request.config.pluginmanager.getplugin("terminalreporter")
-    lines = [f"{number:7} {kind}" for kind, number in sorted(TRIED.items())]
-    for line in ["", f"attacks tried: {TRIED.total()}, got through: 0, by kind:", *lines]:
-        printer.write_line(line)
-
-
 def assert_kept_out(report: Report) -> None:
     """Nothing got through, and every kind was tried on something of ours."""
-    TRIED.update(report.tried)
     assert report.through == {}
     assert all(report.tried.values()), report.tried
     assert {"tini", "sh"} & set(report.names), report.names
@@ -99,18 +88,32 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@contextlib.contextmanager
-def attacked(
-    engine: docker.APIClient, user: str, command: list[str] | None = None
-) -> Iterator[tuple[Victim, Callable[[], Report]]]:
-    with victims(engine, user=user, image=HOLDS_PYTHON, command=command) as victim, connect() as connection:
-        yield victim, Neighbour(connection, victim, user).report
+Attacked = Callable[..., AbstractContextManager[tuple[Victim, Callable[[], Report]]]]
+
+
+@pytest.fixture
+def attacked(engine: docker.APIClient, count: Count) -> Attacked:
+    """A victim that attacks, as `user`, and what ends the attack and tells of it."""
+
+    @contextlib.contextmanager
+    def begin(user: str, command: list[str] | None = None) -> Iterator[tuple[Victim, Callable[[], Report]]]:
+        with victims(engine, user=user, image=HOLDS_PYTHON, command=command) as victim, connect() as connection:
+            neighbour = Neighbour(connection, victim, user)
+
+            def told() -> Report:
+                report = neighbour.report()
+                count(report.tried, {kind: len(each) for kind, each in report.through.items()})
+                return report
+
+            yield victim, told
+
+    return begin
 
 
 @pytest.mark.parametrize("user", ["1000:1000", "0:0"])
-def test_a_debugger_of_the_targets_own_uid(engine: docker.APIClient, toolbox: str, user: str) -> None:
+def test_a_debugger_of_the_targets_own_uid(attacked: Attacked, toolbox: str, user: str) -> None:
     assert toolbox
-    with attacked(engine, user) as (victim, report):
+    with attacked(user) as (victim, report):
         done = run("gdb", victim.name, *BACKTRACE)
         assert_kept_out(report())
         assert done.returncode == 0, done.stderr
@@ -121,24 +124,31 @@ def test_a_debugger_of_the_targets_own_uid(engine: docker.APIClient, toolbox: st
 
 
 @pytest.mark.parametrize(("tool", "words"), [("strace", ["--", "-f"]), ("perf", [])])
-def test_what_is_given_stays_with_the_tool(engine: docker.APIClient, toolbox: str, tool: str, words: list[str]) -> None:
+def test_what_is_given_stays_with_the_tool(attacked: Attacked, toolbox: str, tool: str, words: list[str]) -> None:
     """By file capability: strace has SYS_PTRACE. Perf has a system call that the target's filter refuses."""
     assert toolbox
     for user, command in (("1000:1000", UNDUMPABLE if tool == "strace" else None), ("0:0", None)):
-        with attacked(engine, user, command) as (victim, report):
+        with attacked(user, command) as (victim, report):
             done = run(tool, victim.name, "--duration", "1", *words)
             assert_kept_out(report())
             assert done.returncode == 0, done.stderr
             released(victim)
 
 
-@pytest.mark.parametrize(("user", "command"), [("1000:1000", None), ("1000:1000", UNDUMPABLE), ("0:0", None)])
+@pytest.mark.parametrize(
+    ("user", "command"),
+    [
+        pytest.param("1000:1000", None, marks=pytest.mark.slow),
+        pytest.param("1000:1000", UNDUMPABLE, marks=pytest.mark.slow),
+        ("0:0", None),
+    ],
+)
 def test_what_is_looked_at_on_call(
-    engine: docker.APIClient, toolbox: str, tmp_path: Path, user: str, command: list[str] | None
+    attacked: Attacked, toolbox: str, tmp_path: Path, user: str, command: list[str] | None
 ) -> None:
     """The sidecars of ps, memory, stacks, core and flame, as where the engine is elsewhere."""
     assert toolbox
-    with attacked(engine, user, command) as (victim, report), connect() as connection:
+    with attacked(user, command) as (victim, report), connect() as connection:
         for verb in (["stacks", "1"], ["core", "-o", str(tmp_path / "core")], ["flame", "--duration", "1"]):
             done = run(verb[0], victim.name, *verb[1:])
             idle = verb[0] == "flame" and "there is nothing to draw" in done.stderr
@@ -153,10 +163,10 @@ def test_what_is_looked_at_on_call(
         released(victim)
 
 
-def test_a_terminal(engine: docker.APIClient, toolbox: str) -> None:
+def test_a_terminal(attacked: Attacked, toolbox: str) -> None:
     """No false prompt on the user's screen, and nothing is read of what he types."""
     assert toolbox
-    with attacked(engine, "1000:1000") as (victim, report):
+    with attacked("1000:1000") as (victim, report):
         child = pexpect.spawn(
             sys.executable, ["-m", "debugrun", "gdb", victim.name], timeout=60, encoding="utf-8", codec_errors="replace"
         )

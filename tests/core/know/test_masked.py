@@ -1,36 +1,10 @@
-"""Text of others on its way to a terminal: it moves no cursor and shows no secret."""
+"""Text of others on its way to a terminal shows no secret."""
 
 from __future__ import annotations
 
-import unicodedata
-
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from debugrun.core.oncall.printable import command_line, masked, printable
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain", "plain"),
-        ("Gr\N{LATIN SMALL LETTER U WITH DIAERESIS}n", "Gr\N{LATIN SMALL LETTER U WITH DIAERESIS}n"),
-        ("\x1b[2J", "\\x1b[2J"),
-        ("a\nb", "a\\x0ab"),
-        ("\x9b31m", "\\x9b31m"),
-        ("\N{RIGHT-TO-LEFT OVERRIDE}txt.exe", "\\u202etxt.exe"),
-        (b"\xff".decode(errors="surrogateescape"), "\\xff"),
-    ],
-)
-def test_what_a_terminal_acts_on_is_written_out(text: str, shown: str) -> None:
-    assert printable(text) == shown
-
-
-@settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
-@given(st.text(alphabet=st.characters(exclude_categories=[])))
-def test_nothing_that_moves_a_cursor_is_left(text: str) -> None:
-    assert {unicodedata.category(each) for each in printable(text)}.isdisjoint({"Cc", "Cf", "Cs", "Zl", "Zp"})
+from debugrun.core.know.masked import command_line, masked
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,13 @@
-"""Text of others, made fit for a terminal and for a record: nothing that moves a cursor, and no secrets. Pure."""
+"""Text of others without what looks like a secret. Pure."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 
-MASK = "***"
-_BYTES = range(0xDC80, 0xDD00)  # as surrogateescape keeps what is no UTF-8
+from debugrun.core.know.printable import printable
 
+MASK = "***"
 _KEYS = r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[-_]?key|access[-_]?key|private[-_]?key|credentials?|auth)"
 _OPTION = re.compile(rf"(?i)^-{{1,2}}[\w.-]*{_KEYS}[\w.-]*$")
 _ASSIGNED = re.compile(rf"(?i)\b([\w.-]*{_KEYS}[\w.-]*\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&\"']+)")
@@ -18,26 +17,6 @@ _KNOWN = re.compile(
     r"\b(?:AKIA[0-9A-Z]{16}|gh[pousr]_\w{20,}|xox[abprs]-[\w-]{10,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+)|"
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*"
 )
-
-
-def printable(text: str) -> str:
-    r"""The text with every character that a terminal would act on written as \xNN or \uNNNN.
-
-    Those are control characters, formatting ones (which turn the writing direction around), separators of lines and
-    bytes that are no UTF-8.
-    """
-    return "".join(each if _harmless(each) else _escaped(each) for each in text)
-
-
-def _harmless(character: str) -> bool:
-    return " " <= character <= "~" or unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if code in _BYTES:
-        code -= _BYTES.start - 0x80
-    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004
 
 
 def command_line(words: Sequence[str]) -> str:
