@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from debugrun.cli.options import Container, MaxGrant, Pid, interruptible
+from debugrun.cli.options import Container, MaxGrant, Pid, finite, interruptible
 from debugrun.core.ask.request import ceiling
 from debugrun.oncall import core as flow
 from debugrun.toolbox import catalog
@@ -15,7 +15,10 @@ from debugrun.toolbox import catalog
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="the core file, with holes, mode 0600")]
 Zstd = Annotated[bool, typer.Option("--zstd", help="compress both files, by the program zstd of this machine")]
 Pause = Annotated[
-    float, typer.Option("--max-pause", metavar="SECONDS", min=0.01, max=15, help="give up when it stands still so long")
+    float,
+    typer.Option(
+        "--max-pause", metavar="SECONDS", min=0.01, max=15, callback=finite, help="give up when it stands still so long"
+    ),
 ]
 NoBundle = Annotated[bool, typer.Option("--no-bundle", help="without FILE.bundle, the program and its libraries")]
 

@@ -16,7 +16,8 @@ from typing import Annotated
 import typer
 
 from debugrun.attach.apply import ending
-from debugrun.cli.options import Json, interruptible
+from debugrun.cli.options import Json, finite, interruptible
+from debugrun.core.ask.number import LONGEST
 from debugrun.core.decide import judge, widen_profile
 from debugrun.core.export import FORMATS, Ask
 from debugrun.core.export.choose import assumed
@@ -52,7 +53,12 @@ CheckOption = Annotated[
     str,
     typer.Option("--check", metavar="CMD", help="run in the container until it passes; without: the line's own exit"),
 ]
-Within = Annotated[float, typer.Option("--within", metavar="SECONDS", help="how long a run and its check may take")]
+Within = Annotated[
+    float,
+    typer.Option(
+        "--within", metavar="SECONDS", min=0, max=LONGEST, callback=finite, help="how long a run and its check may take"
+    ),
+]
 Compose = Annotated[str, typer.Option("--compose", metavar="SERVICE", help="a service of the Compose project here")]
 MountsOption = Annotated[
     Mounts, typer.Option("--mounts", help="volumes that a run would write to: fresh and empty ones, or as they are")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,13 @@ def typed_number(text: str) -> int:
         return number(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def finite(value: float | None) -> float | None:
+    """A number that can be reckoned with: "nan" is one to Python, and lies in no range nor out of one."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number of anything")
+    return value
 
 
 Container = Annotated[

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from debugrun.cli.completion import complete_containers
-from debugrun.cli.options import Json, interruptible
+from debugrun.cli.options import Json, finite, interruptible
+from debugrun.core.ask.number import LONGEST
 from debugrun.oncall import ps as flow
 
 Containers = Annotated[
@@ -27,7 +28,16 @@ def ps(
     project: Project = None,
     everything: Everything = False,
     watch: Annotated[
-        float | None, typer.Option("--watch", "-w", metavar="SECONDS", min=0.5, help="again and again, until Ctrl-C")
+        float | None,
+        typer.Option(
+            "--watch",
+            "-w",
+            metavar="SECONDS",
+            min=0.5,
+            max=LONGEST,
+            callback=finite,
+            help="again and again, until Ctrl-C",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

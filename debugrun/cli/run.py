@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from debugrun.cli.options import DetachKeys, Json, MaxGrant, ToolFile, ToolName, interruptible
+from debugrun.cli.options import DetachKeys, Json, MaxGrant, ToolFile, ToolName, finite, interruptible
+from debugrun.core.ask.number import MOST_CPUS
 from debugrun.core.ask.request import ceiling
 from debugrun.errors import UsageError
 from debugrun.launch import start
@@ -62,7 +63,9 @@ Entrypoint = Annotated[str | None, typer.Option("--entrypoint", metavar="PROGRAM
 Platform = Annotated[str | None, typer.Option("--platform", metavar="OS/ARCH", help="as docker run")]
 Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="as docker run")]
 Memory = Annotated[str | None, typer.Option("-m", "--memory", metavar="BYTES", help="as docker run, the tool included")]
-Cpus = Annotated[float | None, typer.Option("--cpus", metavar="NUMBER", help="as docker run")]
+Cpus = Annotated[
+    float | None, typer.Option("--cpus", metavar="NUMBER", min=0, max=MOST_CPUS, callback=finite, help="as docker run")
+]
 ReadOnly = Annotated[bool, typer.Option("--read-only", help="as docker run")]
 Remove = Annotated[bool, typer.Option("--rm/--no-rm", help="remove the container when it has ended")]
 

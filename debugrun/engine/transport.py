@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from requests import Response
 
 WORD = 3.0  # seconds of silence after which a person is told what is waited for
+# What docker-py raises, which takes answers on trust.
+ON_TRUST = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError)
 CONNECTING = 5.0  # seconds for a connection to come about; an answer may take longer
 FLOOR = "1.39"  # Docker 18.09, the oldest whose default seccomp profile is known
 
@@ -199,7 +201,7 @@ def translated(endpoint: Endpoint, doing: str, ref: str = "") -> Iterator[None]:
         text = str(error.explanation or error) if isinstance(error, APIError) else _message(error.response)
         status = 0 if error.response is None else error.response.status_code
         raise refusals.refused(status, text, str(endpoint), doing, ref) from error
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:  # docker-py takes answers on trust
+    except ON_TRUST as error:
         raise answers.strange(f"{type(error).__name__} when it was to {doing} {ref}".rstrip()) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -61,3 +62,23 @@ def test_ctrl_c_while_it_starts_leaves_no_traceback() -> None:
         assert b"debugrun/" not in said, said.decode()
         # 1 is Python's own, before the first line of ours.
         assert process.returncode in {-signal.SIGINT, 130, 125, 1}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("ps", "web", "--watch"),
+        ("core", "web", "-o", "core", "--max-pause"),
+        ("run", "strace", "app", "--cpus"),
+        ("minimize", "--within"),
+        ("flame", "web", "--duration"),
+        ("strace", "web", "--duration"),
+        ("gdb", "web", "--host-pid"),
+    ],
+)
+def test_a_number_that_is_none_or_too_large_is_a_fault_of_the_line(words: tuple[str, ...], tmp_path: Path) -> None:
+    environment = {"DOCKER_HOST": f"unix://{tmp_path}/none", "PATH": os.environ["PATH"]}
+    for number in ("nan", "inf", "-1", "1e300", "9" * 400):
+        done = subprocess.run([PROGRAM, *words, number], capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 2, (number, done.stderr)
+        assert "Traceback" not in done.stderr

@@ -90,6 +90,13 @@ def test_an_engine_that_answers_one_thing_to_everything(tmp_path: Path, body: st
             assert_clear(debugrun(host, *words))
 
 
+@pytest.mark.parametrize("body", [b"", b"<html>log in</html>", b'{"Id": "ab', b"[" * 100_000, b'{"Id": "\xff"}', b"\0"])
+def test_an_engine_that_answers_no_json(tmp_path: Path, body: bytes) -> None:
+    """Nothing, a page, an answer that was cut off, one that never comes to an end, bytes that are no text."""
+    with served(tmp_path / "s", lambda _: body) as host:
+        assert_clear(debugrun(host, "gdb", "web"))
+
+
 @pytest.mark.parametrize("body", [[], {}, [{}], {"Id": ID}, {"Id": ID, "Config": [], "State": {}}, "no"])
 def test_an_engine_that_knows_its_version_and_nothing_else(tmp_path: Path, body: object) -> None:
     def answer(path: str) -> bytes:

@@ -220,6 +220,12 @@ UNREACHABLE = (
         hint="docker version, which asks the engine alone",
     ),
     _Cause(
+        kind="JSONDecodeError",
+        code="strange-answer",
+        why="its answer is not JSON",
+        hint="is that address a container engine's? `docker version` asks it the same",
+    ),
+    _Cause(
         kind="NameError",  # docker-py's class for it does not exist then
         code="engine-ssh",
         why="docker-py reaches it with paramiko only, which is not installed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -181,12 +182,26 @@ def test_a_record_is_proven_before_it_is_believed(engine: docker.APIClient) -> N
         assert all(each.record != RECORD for each in restore.scenes(connection))
 
 
+ELSEWHERE = """
+import sys
+from debugrun.observe import hostproc
+hostproc.is_local = lambda *_: False
+from debugrun.__main__ import main
+main()
+"""
+STREAM = re.compile(r"/attach$|/exec/[^/]+/start$")  # what becomes one is not answered late
 LINES = {
     "gdb": ["gdb", "{}", "--", "-batch", "-ex", "bt"],
     "strace": ["strace", "{}", "--duration", "1", "--", "-c"],
     "run": ["run", "strace", "debugrun-test/static", "--", "/subject", "exit", "7"],
     "run --no-rm": ["run", "strace", "debugrun-test/static", "--no-rm", "--", "/subject", "exit", "7"],
     "report": ["doctor", "--report", "{report}"],
+    "stacks": ["stacks", "{}", "1"],
+    "core": ["core", "{}", "-o", "{report}"],
+    # As where the engine is elsewhere: by scouts and sidecars.
+    "gdb elsewhere": [sys.executable, "-c", ELSEWHERE, "gdb", "{}", "--", "-batch", "-ex", "bt"],
+    "ps elsewhere": [sys.executable, "-c", ELSEWHERE, "ps", "{}"],
+    "memory elsewhere": [sys.executable, "-c", ELSEWHERE, "memory", "{}"],
 }
 WHOLE = 45  # requests that are looked at: those of `doctor --report` repeat themselves
 
@@ -214,15 +229,36 @@ def test_a_verb_that_is_killed_at_any_step_leaves_nothing_that_gc_does_not_know(
         assert settled(engine, debugrun, before) == []
         steps = [at for at, line in enumerate(seen) if line.startswith(("POST", "DELETE"))]
         made = [at for at in steps if seen[at].endswith(("/containers/create", "/start"))]
-        for at in steps:  # what becomes a stream is not answered late
-            late = not seen[at].endswith("/attach")
-            killed(proxy, words, at, Fault.KILL_LATE if late else Fault.KILL)
+        for at in steps:
+            killed(proxy, words, at, Fault.KILL if STREAM.search(seen[at]) else Fault.KILL_LATE)
             assert settled(engine, debugrun, before) == [], f"killed after {seen[at]}"
         for at in made[:4]:
             killed(proxy, words, at, Fault.LOST)
             assert settled(engine, debugrun, before) == [], f"no answer to {seen[at]}"
     assert victim.state() in "SR"
     assert victim.tracer() == 0
+
+
+@pytest.mark.slow
+def test_a_recreation_that_is_killed_at_any_step_is_undone_by_restore(
+    engine: docker.APIClient, debugrun: Callable[..., Completed], victim: Victim, tmp_path: Path
+) -> None:
+    """`restore` brings the original back under its name, and `gc` finds nothing more."""
+    before = {each["Id"] for each in engine.containers(all=True)}
+    words = ["gdb", victim.name, "--via", "recreate", "--yes", "--max-grant", "caps", "--", "-batch", "-ex", "bt"]
+    with faulty(tmp_path / "s") as proxy:
+        seen = killed(proxy, words, 1000, Fault.KILL)
+        debugrun("restore", victim.name, status=0)
+        for at, line in enumerate(seen):
+            if not line.startswith(("POST", "DELETE")):
+                continue
+            killed(proxy, words, at, Fault.KILL if STREAM.search(line) else Fault.KILL_LATE)
+            debugrun("restore", victim.name, status=None)
+            told = engine.inspect_container(victim.name)
+            assert told["Id"] == victim.id, f"killed after {line}"
+            assert told["State"]["Running"], f"killed after {line}"
+            assert settled(engine, debugrun, before) == [], f"killed after {line}"
+        assert len(seen) > 10
 
 
 def test_a_copy_that_is_killed_is_found(
@@ -250,7 +286,7 @@ def killed(proxy: Faulty, words: list[str], at: int, fault: Fault) -> list[str]:
     done = subprocess.run(
         [*program, *words], stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=120, check=False
     )
-    if fault in {Fault.KILL, Fault.KILL_LATE} and len(proxy.seen) > at and not proxy.seen[at].endswith("/attach"):
+    if fault in {Fault.KILL, Fault.KILL_LATE} and len(proxy.seen) > at and not STREAM.search(proxy.seen[at]):
         assert done.returncode == -signal.SIGKILL, (proxy.seen[at], done)
     assert b"this is a bug" not in done.stderr, done.stderr
     return proxy.seen

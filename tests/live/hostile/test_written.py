@@ -48,16 +48,15 @@ def held(engine: docker.APIClient, container: str) -> list[str]:
     return sorted([*(f"{each['Kind']} {each['Path']}" for each in engine.diff(container) or []), *memory])
 
 
+@pytest.mark.usefixtures("toolbox")
 @pytest.mark.parametrize("name", TARGETS)
 def test_no_tool_writes_into_a_target(
     engine: docker.APIClient,
     debugrun: Callable[..., Completed],
-    toolbox: str,
     target: Callable[[str], str],
     tmp_path: Path,
     name: str,
 ) -> None:
-    assert toolbox
     container = target(name)
     before = held(engine, container)
     worked = []
