@@ -64,7 +64,7 @@ FIXED: Mapping[str, Mapping[str, object]] = {
         "id": "c" * 64, "image": "image", "image_id": "sha256:" + "d" * 64, "name": "target", "pid": 0,
         "seccomp_profile": None, "memory_used": None, "tools": (), "orchestrator": None,
     },
-    "process": {"host_pid": None, "exe": None},
+    "process": {"host_pid": None, "start_time": None, "exe": None},
     "images": {},
     "host": {},
 }  # fmt: skip

@@ -23,6 +23,7 @@ GOOD = Findings(
     emulators=(),
     counters=True,
     toolbox="debugrun-toolbox:latest",
+    processors=4,
 )
 TOOLS = [catalog.load(name, NOBODYS_FOLDER) for name in catalog.names()]
 
@@ -62,6 +63,8 @@ def test_nothing_is_to_be_said_of_a_good_host() -> None:
         (dataclasses.replace(GOOD, config=None), "kernel options", "not readable", "unknown"),
         (dataclasses.replace(GOOD, emulators=("qemu-aarch64",)), "emulation", "qemu-aarch64", "note"),
         (dataclasses.replace(GOOD, counters=False), "hardware counters", "rr can't record", "note"),
+        (GOOD, "sidecar's limit", "3 of 4 processors", "ok"),
+        (dataclasses.replace(GOOD, processors=0), "sidecar's limit", "this engine can't set one", "note"),
         (dataclasses.replace(GOOD, leftovers=("debugrun-gdb-1",)), "left over", "debugrun-gdb-1", "note"),
         (dataclasses.replace(GOOD, recreated=("web runs with SYS_PTRACE",)), "recreated", "web runs with", "note"),
         (dataclasses.replace(GOOD, toolbox=None), "toolbox", "debugrun toolbox build", "note"),
