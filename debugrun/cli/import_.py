@@ -15,12 +15,12 @@ from debugrun.cli.options import Json, interruptible
 from debugrun.cli.saved_facts import read_facts
 from debugrun.core.decide.launch import wanted
 from debugrun.core.export.choose import assumed
+from debugrun.core.know.printable import printable
 from debugrun.core.manifest import report
 from debugrun.core.manifest.document import LARGEST, bad
 from debugrun.core.manifest.judged import Judged, judged
 from debugrun.core.manifest.read import READERS
 from debugrun.core.manifest.review import Asked
-from debugrun.core.oncall.printable import printable
 from debugrun.errors import EXIT_USAGE, UsageError
 from debugrun.toolbox import catalog
 

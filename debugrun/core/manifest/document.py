@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from debugrun.core.export.words import missing_extra
-from debugrun.core.oncall.printable import printable
+from debugrun.core.know.printable import printable
 from debugrun.errors import UsageError
 
 LARGEST = 2 << 20  # bytes: parsing in Python takes seconds a megabyte
