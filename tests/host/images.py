@@ -66,10 +66,9 @@ def share(client: docker.APIClient) -> None:
                 pass
 
 
-def opened(client: docker.APIClient, toolbox: str) -> str:
+def opened(client: docker.APIClient, toolbox: str, name: str = "debugrun-test/open-toolbox:latest") -> str:
     """An image as the toolbox, but with programs that everybody may read; its name."""
     digest = str(client.inspect_image(toolbox)["Id"])  # type: ignore[no-untyped-call]
-    name = "debugrun-test/open-toolbox:latest"
     if _label(client, name) == digest:
         return name
     text = f'FROM {toolbox}\nUSER 0\nRUN ["/bin/busybox", "chmod", "-R", "a+r", "/usr/bin", "/usr/sbin", "/usr/lib"]\n'

@@ -40,6 +40,12 @@ def have_tools(client: docker.APIClient) -> str:
     return TOOLS
 
 
+def have_beside_gdb(client: docker.APIClient, tool: str) -> str:
+    """A toolbox with that tool and gdb, which brings the Python that finishes the image; its reference."""
+    recipe = image.recipe([catalog.load("gdb"), dataclasses.replace(catalog.load(tool), toolbox=True)])
+    return image.build(client, recipe, print, name=f"debugrun-test/{tool}:latest")
+
+
 def have_go(client: docker.APIClient) -> str:
     """An image of a Go program with its symbols; its reference. Raises HostError."""
     digest = hashlib.sha256(f"{COMPILER}{DOCKERFILE}{SOURCE.read_text()}".encode()).hexdigest()[:12]

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from debugrun.attach import lease
 from debugrun.attach.invocation import attached_to, invocations
@@ -80,7 +81,7 @@ class Held:
         self.script = sidecar.enter(words, stdin=theirs, stdout=errors, stderr=errors)
         os.close(theirs)
         os.close(errors)
-        threading.Thread(target=_drain, args=(said,), daemon=True).start()
+        threading.Thread(target=_drain, args=(os.fdopen(said, "rb"),), daemon=True).start()
         self.tool: subprocess.Popen[bytes] | None = None
         self._open = True
         self._lock = threading.Lock()
@@ -96,7 +97,7 @@ class Held:
             self.tell(f"tool {int(found[1])} {int(found[2])}")
             self.tool.stdin.write(b"\n")
             self.tool.stdin.flush()
-            threading.Thread(target=_drain, args=(self.tool.stdout.fileno(),), daemon=True).start()
+            threading.Thread(target=_drain, args=(self.tool.stdout,), daemon=True).start()
         threading.Thread(target=self._beat, daemon=True).start()
 
     def _beat(self) -> None:
@@ -148,7 +149,8 @@ class Held:
         return all(each is None or each.poll() is not None for each in (self.tool, self.script))
 
 
-def _drain(descriptor: int) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        while os.read(descriptor, 65536):
+def _drain(stream: IO[bytes]) -> None:
+    """Read it to its end, so that nobody waits for a full pipe."""
+    with stream, contextlib.suppress(OSError):
+        for _ in stream:
             pass

@@ -16,7 +16,7 @@ from debugrun.engine.engine import Engine, connect
 from debugrun.recreate import journal, recreate, restore
 from debugrun.recreate.recreate import Change
 
-TIMEOUT = 2.0  # seconds that an answer may take here
+TIMEOUT = 4.0  # seconds that an answer may take here
 GRANT = Option(
     placement=Placement.RECREATE, grant=Grant.CAPS, user="0:0", verdict=Verdict.OPEN, gates=(), cap_add=("SYS_PTRACE",)
 )
