@@ -100,7 +100,7 @@ JCMD = Work(tool="jattach", mode="jcmd", shows=(b"JDK 21",))
 OFTEN = tuple(re.sub(r"\bhz:\d+", "hz:997", each) for each in catalog.load("bpftrace").mode("profile").default_args)
 PROFILE = Work(tool="bpftrace", args=OFTEN, seconds=6, shows=(b"@[",))
 TRACEPOINTS = Work(tool="bpftrace", mode="tracepoints", seconds=3, shows=(b"@[",))
-SYSTEM = Work(tool="perf", mode="system", seconds=0.5, shows=(b"%",))
+SYSTEM = Work(tool="perf", mode="system", seconds=1.5, shows=(b"%",))
 UNSHARE = Work(tool="unshare", shows=(b"uid=0(root)",))
 OPEN = "debugrun-test/open-tools:latest"  # what its user cannot read may not write to its own /proc/self either
 
