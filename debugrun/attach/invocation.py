@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from debugrun.attach.output import Sink
 from debugrun.core.ask.request import Request
@@ -15,6 +15,7 @@ from debugrun.core.grants import Option, Verdict
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import NUDGE, Failure
 from debugrun.core.say.command import Filling, handover, tool_argv
+from debugrun.values import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from debugrun.attach.apply import STOP_TIMEOUT
 from debugrun.core.know import json_access
@@ -18,6 +17,7 @@ from debugrun.engine import ownership
 from debugrun.engine.engine import Engine
 from debugrun.engine.ownership import Doubted, Owned
 from debugrun.errors import TargetError
+from debugrun.values import dataclass
 
 STARTING = 60.0  # seconds that a session may need from creating its sidecar to starting it
 _LIVE = frozenset({"running", "paused", "restarting"})

@@ -10,7 +10,6 @@ import contextlib
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from debugrun.attach.lease import Lease
@@ -18,6 +17,7 @@ from debugrun.core.know.facts import ContainerFacts
 from debugrun.core.know.json_access import Json
 from debugrun.engine.stream import Frames, LostError, Stream
 from debugrun.errors import DebugrunError, EngineError, TargetError
+from debugrun.values import dataclass
 
 # Three scripts, each starting the next. Where there is a tini, a subreaper stands above the tool: an orphan of the
 # tool (gdb's and gdbserver's helper in the target's mount namespace ends after them) would go to the PID namespace's

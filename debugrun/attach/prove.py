@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from debugrun.attach import attach, planned
@@ -17,6 +17,7 @@ from debugrun.core.decide.reduced import reduced
 from debugrun.core.grants import Option, Verdict
 from debugrun.engine.engine import Engine
 from debugrun.errors import EngineError
+from debugrun.values import dataclass
 
 SECONDS = 2.0  # for tools that go on until they are told to end
 _SHOWN = 200  # characters of what a tool said

@@ -9,12 +9,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import FrameType
 
 from debugrun.attach.lease import Lease
 from debugrun.attach.place import Running
 from debugrun.engine.stream import CHUNK
+from debugrun.values import dataclass
 
 BACKLOG = 4 * CHUNK  # bytes of input that wait for the tool before we stop reading more
 GRACE = 2.0  # seconds for the last output after the lease's end: Docker does not always close an exec's connection

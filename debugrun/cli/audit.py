@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -26,6 +26,7 @@ from debugrun.engine import engine as engines
 from debugrun.errors import EXIT_FAILED, DebugrunError, TargetError, UsageError
 from debugrun.observe import hostproc
 from debugrun.toolbox import catalog
+from debugrun.values import dataclass
 
 SCHEMA = 1
 AT_ONCE = 8  # inspections: the engine answers each in a few milliseconds, most of them on the way

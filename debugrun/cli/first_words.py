@@ -7,10 +7,10 @@ import functools
 import shlex
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from debugrun.core import package_data
 from debugrun.errors import ToolError, UsageError
+from debugrun.values import dataclass
 
 
 def meant(words: Sequence[str], known: Collection[str], topics: Collection[str]) -> list[str]:

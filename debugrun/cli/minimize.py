@@ -8,7 +8,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +36,7 @@ from debugrun.launch import trial
 from debugrun.launch.compose import as_line
 from debugrun.launch.trial import Check
 from debugrun.toolbox import catalog
+from debugrun.values import dataclass
 
 SCHEMA = 1
 PROFILE = "debugrun-minimized.json"

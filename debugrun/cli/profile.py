@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +21,7 @@ from debugrun.engine import engine
 from debugrun.errors import RefusedError, UsageError
 from debugrun.observe.target import look
 from debugrun.toolbox import catalog
+from debugrun.values import dataclass
 
 ENGINES_OWN = "default"  # --base default
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from debugrun.cli.saved_facts import read_facts
@@ -19,6 +18,7 @@ from debugrun.errors import UsageError
 from debugrun.launch import typed
 from debugrun.observe.target import look as observe
 from debugrun.toolbox import catalog
+from debugrun.values import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from debugrun.attach import attach, planned
@@ -26,6 +26,7 @@ from debugrun.engine import engine, ownership
 from debugrun.errors import DebugrunError, EngineError
 from debugrun.observe.target import look
 from debugrun.toolbox.catalog import find_tool
+from debugrun.values import dataclass
 
 TARGETS = {"root": "0:0", "uid 1000": "1000:1000"}
 COMMAND = ("busybox", "tail", "-f", "/etc/passwd")  # looks at the file once a second

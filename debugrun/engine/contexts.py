@@ -10,11 +10,11 @@ import hashlib
 import json
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from debugrun import NO_HOME
 from debugrun.errors import EngineError, UsageError
+from debugrun.values import dataclass
 
 OPTION = "--context"
 DEFAULT = "default"  # DOCKER_HOST, else the default socket

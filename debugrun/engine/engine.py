@@ -15,7 +15,7 @@ import re
 import threading
 import urllib.parse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Self
 
 from debugrun.core.know import versions
@@ -25,6 +25,7 @@ from debugrun.engine import answers, transport
 from debugrun.engine.stream import Stream
 from debugrun.engine.transport import FLOOR, Endpoint, translated
 from debugrun.errors import EngineError, TargetError, UsageError
+from debugrun.values import dataclass
 
 if TYPE_CHECKING:
     from docker import APIClient

@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
 from debugrun.core.know import json_access
@@ -34,6 +33,7 @@ from debugrun.core.know.kinds import (
 from debugrun.engine import state
 from debugrun.engine.engine import Engine, Json
 from debugrun.errors import DebugrunError
+from debugrun.values import dataclass
 
 LATE = 2.0  # seconds for the engine to create a container that we no longer want
 

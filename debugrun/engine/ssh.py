@@ -18,7 +18,6 @@ import tempfile
 import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.response import HTTPResponse
 
 from debugrun.errors import EngineError
+from debugrun.values import dataclass
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

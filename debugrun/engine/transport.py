@@ -14,12 +14,12 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from debugrun.engine import answers, contexts
 from debugrun.errors import EngineError
+from debugrun.values import dataclass
 
 if TYPE_CHECKING:
     from docker import APIClient

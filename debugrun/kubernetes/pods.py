@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import urllib.parse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from debugrun.core.ask.pod_reference import GROUPS, PodReference
 from debugrun.core.know import pod as knowledge
 from debugrun.errors import TargetError
 from debugrun.kubernetes.cluster import FORBIDDEN, NOT_FOUND, ApiError, Cluster
+from debugrun.values import dataclass
 
 Json = Mapping[str, object]
 

@@ -9,7 +9,7 @@ import os
 import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from debugrun.attach.lease import Lease
 from debugrun.core.decide import ephemeral
@@ -23,6 +23,7 @@ from debugrun.kubernetes import rights
 from debugrun.kubernetes.channels import Channels
 from debugrun.kubernetes.cluster import FORBIDDEN, ApiError, Cluster
 from debugrun.kubernetes.pods import Found
+from debugrun.values import dataclass
 
 STARTS_WITHIN = 60.0  # seconds, for a node that has to pull the image
 POLL = 0.1  # seconds between two looks at a status

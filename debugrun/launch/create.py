@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from debugrun.engine.engine import Engine
 from debugrun.launch import options as runoptions
 from debugrun.launch.options import RunOptions
+from debugrun.values import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from debugrun.errors import UsageError
+from debugrun.values import dataclass
 
 if TYPE_CHECKING:
     from docker.types import Mount

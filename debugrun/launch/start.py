@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path, PurePosixPath
 
 from debugrun.attach import foreground
@@ -32,6 +32,7 @@ from debugrun.launch.options import RunOptions
 from debugrun.observe import engine_host
 from debugrun.toolbox import catalog
 from debugrun.toolbox import volume as volumes
+from debugrun.values import dataclass
 
 _NARROWER = {"i686": "x86_64", "armv7l": "aarch64"}  # programs that those kernels run themselves
 

@@ -10,7 +10,6 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from debugrun.core.know import kinds
 from debugrun.core.know.kinds import LABEL_SESSION, LABEL_TOOL
@@ -18,6 +17,7 @@ from debugrun.core.minimize.line import Line, plain_words
 from debugrun.core.minimize.search import Outcome
 from debugrun.engine import ownership
 from debugrun.errors import EngineError
+from debugrun.values import dataclass
 
 TOOL = "minimize"
 _PAUSE = 0.2  # seconds between two tries of a check

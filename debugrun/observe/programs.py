@@ -7,7 +7,6 @@ import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from debugrun.core.know import inspection
 from debugrun.core.know.facts import ContainerFacts
 from debugrun.core.know.json_access import Json
 from debugrun.observe import hostproc
+from debugrun.values import dataclass
 
 if TYPE_CHECKING:
     from debugrun.engine.engine import Engine

@@ -11,7 +11,7 @@ import struct
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from debugrun.core import package_data
@@ -21,6 +21,7 @@ from debugrun.core.know.facts import ContainerFacts, HostFacts, ImageFacts
 from debugrun.core.know.kinds import LABEL_SESSION, LABEL_TARGET
 from debugrun.core.know.procfs import Reading
 from debugrun.errors import EngineError
+from debugrun.values import dataclass
 
 if TYPE_CHECKING:
     from debugrun.engine.engine import Engine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from debugrun.core.ask.selection import Ambiguous, Row, Wanted, select
@@ -13,6 +13,7 @@ from debugrun.core.know.json_access import Json
 from debugrun.core.know.procfs import Reading
 from debugrun.errors import DebugrunError, TargetError
 from debugrun.observe import hostproc
+from debugrun.values import dataclass
 
 if TYPE_CHECKING:
     from debugrun.observe.scout import Identity, Survey

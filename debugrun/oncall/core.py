@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from rich.console import Console
@@ -35,6 +35,7 @@ from debugrun.errors import EXIT_FAILED, EngineError, RefusedError, TargetError,
 from debugrun.observe.target import look
 from debugrun.oncall.first_look import size
 from debugrun.toolbox.catalog import find_tool
+from debugrun.values import dataclass
 
 HEAD = struct.Struct("<BQQ")  # data/gdb/core.py: stream, offset, length
 CORE, BUNDLE, END = range(3)

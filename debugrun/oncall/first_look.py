@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
@@ -21,6 +20,7 @@ from debugrun.core.oncall.processes import Process, Thread
 from debugrun.core.oncall.suspicion import Suspicion, suspect
 from debugrun.core.oncall.waits import Words, describe
 from debugrun.oncall.look import Look
+from debugrun.values import dataclass
 
 PIPED = 160  # columns of a line that goes to no terminal
 LEADS = 5  # suspects that are named at the end

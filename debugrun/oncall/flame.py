@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import IO
 
@@ -33,6 +33,7 @@ from debugrun.errors import EngineError, RefusedError, UsageError
 from debugrun.observe.target import look
 from debugrun.oncall.first_look import console
 from debugrun.toolbox.catalog import find_tool
+from debugrun.values import dataclass
 
 DATA = "/tmp/perf.data"  # noqa: S108 - in the sidecar, as the tool file has it
 ENDINGS = (".speedscope.json", ".html", ".svg", ".folded", ".data")

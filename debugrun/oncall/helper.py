@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from importlib.resources import files
 
 from debugrun.attach import apply, attach
@@ -15,6 +14,7 @@ from debugrun.attach.place import Place
 from debugrun.core.grants import Option
 from debugrun.core.know.facts import ContainerFacts
 from debugrun.engine.engine import Engine
+from debugrun.values import dataclass
 
 PYTHON = ("python3", "-I", "-S", "-B", "-c")  # of the toolbox: nothing of the environment or the working directory
 

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from debugrun.core.ask.request import TOOLBOX
 from debugrun.core.decide import neighbour
@@ -27,6 +27,7 @@ from debugrun.engine.engine import Engine
 from debugrun.errors import EngineError, TargetError
 from debugrun.observe import hostproc, named, scout
 from debugrun.oncall import helper
+from debugrun.values import dataclass
 
 INTERVAL = 0.25  # seconds over which CPU use is measured
 SIDECARS = 4  # at most that are sent to one container for uids of its processes

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from debugrun.attach import planned
@@ -33,6 +33,7 @@ from debugrun.oncall import helper, stacks_page
 from debugrun.oncall import look as looking
 from debugrun.oncall.look import Look
 from debugrun.toolbox.catalog import find_tool
+from debugrun.values import dataclass
 
 SCHEMA = 1
 MODE = "stacks"

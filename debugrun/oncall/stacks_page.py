@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from rich.console import Console
 from rich.text import Text
@@ -13,6 +12,7 @@ from debugrun.core.oncall import stacks
 from debugrun.core.oncall.processes import Process
 from debugrun.core.oncall.stacks import Copied, Frame, Group
 from debugrun.oncall.first_look import command, console
+from debugrun.values import dataclass
 
 FRAMES = 16  # of one stack that a page shows unless it is asked for all
 NAMES = 6  # threads of one stack that are named

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from debugrun import session
@@ -33,6 +33,7 @@ from debugrun.observe.target import look
 from debugrun.recreate import recreate, restore
 from debugrun.recreate.recreate import Change
 from debugrun.toolbox.catalog import find_tool
+from debugrun.values import dataclass
 
 LARGE = 256 << 20  # bytes of a writable layer that take seconds to commit
 _OWN = re.compile(r"/containers/([0-9a-f]{64})/")  # what the engine mounts into a container: /etc/hostname and others

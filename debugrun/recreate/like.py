@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from debugrun.attach import apply, foreground
@@ -30,6 +30,7 @@ from debugrun.errors import DebugrunError, RefusedError
 from debugrun.observe import named
 from debugrun.recreate import recreate, restart_under
 from debugrun.toolbox import catalog
+from debugrun.values import dataclass
 
 # What only one container can have, or what would keep it: ports, addresses, and being brought back.
 ALONE = {"PortBindings": {}, "PublishAllPorts": False, "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0}}

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from debugrun.core.know import json_access, kinds
 from debugrun.core.know.json_access import Json
@@ -24,6 +24,7 @@ from debugrun.engine.engine import Engine
 from debugrun.errors import DebugrunError, EngineError, TargetError
 from debugrun.observe import layer
 from debugrun.recreate import journal, restore
+from debugrun.values import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from debugrun.attach.hold_signals import steady
 from debugrun.core.know import json_access, kinds
@@ -18,6 +18,7 @@ from debugrun.engine.ownership import Owned
 from debugrun.errors import DebugrunError, EngineError, TargetError
 from debugrun.observe import layer, ports
 from debugrun.recreate import journal
+from debugrun.values import dataclass
 
 ROUNDS = 12  # looks at what is left to do, each after a row of steps
 PATIENCE = 3  # failures in all

@@ -16,7 +16,6 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import IO, Protocol
@@ -26,6 +25,7 @@ from debugrun.core.know.tool_file import Tool
 from debugrun.core.know.typed import CAPABILITY_COPIES
 from debugrun.errors import EngineError
 from debugrun.toolbox import rootfs
+from debugrun.values import dataclass
 
 Progress = Callable[[str], None]
 

@@ -14,11 +14,11 @@ import subprocess
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
 from debugrun.errors import EngineError
+from debugrun.values import dataclass
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # https://wiki.debian.org/UsrMerge: in the archive until trixie some packages still ship these at the top.

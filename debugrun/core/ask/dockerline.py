@@ -13,7 +13,6 @@ import posixpath
 import shlex
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from debugrun.core import package_data
 from debugrun.core.ask.attempt import Attempt
@@ -22,6 +21,7 @@ from debugrun.core.grants import Placement
 from debugrun.core.know.tool_file import Mode
 from debugrun.core.know.typed import as_typed
 from debugrun.errors import UsageError
+from debugrun.values import dataclass
 
 _LONG = {"-u": "--user", "-v": "--volume", "--net": "--network"}
 _MAPS = ("--uidmap", "--gidmap", "--subuidname", "--subgidname")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from debugrun.errors import UsageError
+from debugrun.values import dataclass
 
 #: kubectl's short names (`kubectl api-resources`) and the plural that the API has in its paths.
 KINDS = {

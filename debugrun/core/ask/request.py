@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from debugrun.core.ask.number import LARGEST_PID, LONGEST, is_number
 from debugrun.core.grants import Ceiling, Grant, Placement
 from debugrun.errors import UsageError
+from debugrun.values import dataclass
 
 TOOLBOX = "debugrun-toolbox:latest"  # the image of the sidecar where none is named
 

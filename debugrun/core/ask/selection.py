@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from debugrun.errors import TargetError
+from debugrun.values import dataclass
 
 # Programs that start the container's real one as their child and wait: the small inits, s6, runit.
 INITS = frozenset(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from debugrun.core.ask.attempt import Attempt
 from debugrun.core.decide import judge
@@ -16,6 +16,7 @@ from debugrun.core.know.facts import ContainerFacts, EngineFacts, Facts, HostFac
 from debugrun.core.know.procfs import CAPABILITIES
 from debugrun.core.know.tool_file import Tool
 from debugrun.core.rules import sandbox, share
+from debugrun.values import dataclass
 
 # Kernel options, and what does not work without each.
 KERNEL_OPTIONS = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from debugrun.core import package_data
 from debugrun.core.decide import judge as judging
@@ -18,6 +18,7 @@ from debugrun.core.grants import Ceiling, Option, Verdict
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import Launch, Mode, Need, Tool
 from debugrun.errors import EngineError, ToolError
+from debugrun.values import dataclass
 
 MOUNT = "/.debugrun"
 SCRATCH = f"{MOUNT}/scratch"  # a tmpfs where a tool writes its files

@@ -6,7 +6,7 @@ container has to be made with more, and what follows is the least that is more.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from debugrun.core.decide import judge as judging
 from debugrun.core.decide import order
@@ -14,6 +14,7 @@ from debugrun.core.decide.why import Known
 from debugrun.core.grants import BROAD_CAPABILITIES, Grant, Layer, Option, Placement, Verdict
 from debugrun.core.know.facts import Facts
 from debugrun.core.rules.seccomp.calls import calls
+from debugrun.values import dataclass
 
 # Beyond those of the calls that tools need: a program of its own may set the clock, or its priority.
 OPENERS = (*order.CALL_OPENERS[:-1], "SYS_NICE", "SYS_TIME", order.CALL_OPENERS[-1])

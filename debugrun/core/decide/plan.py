@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from debugrun.core.decide import judge as judging
 from debugrun.core.decide import neighbour, order, regrant
@@ -17,6 +17,7 @@ from debugrun.core.grants import BROAD_CAPABILITIES, Ceiling, Grant, Layer, Opti
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import Mode, Tool
 from debugrun.core.rules import emulation, lsm
+from debugrun.values import dataclass
 
 NOBODY = "65534:65534"
 

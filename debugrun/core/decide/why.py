@@ -9,7 +9,7 @@ import functools
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from debugrun.core import package_data
 from debugrun.core.ask.attempt import Attempt
@@ -19,6 +19,7 @@ from debugrun.core.decide.plan import Plan
 from debugrun.core.grants import Gate, Layer, Option, Placement, Verdict
 from debugrun.core.know.tool_file import Need, Tool
 from debugrun.core.rules.seccomp.calls import calls
+from debugrun.values import dataclass
 
 _NAMES = {Layer.YAMA: "Yama", Layer.PERF: "perf_event_paranoid", Layer.LSM: "AppArmor", Layer.SECCOMP: "seccomp"}
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from debugrun.core.decide import judge
 from debugrun.core.grants import Option
@@ -16,6 +15,7 @@ from debugrun.core.know.tool_file import Need
 from debugrun.core.rules import seccomp
 from debugrun.core.rules.seccomp import Profile
 from debugrun.errors import RefusedError
+from debugrun.values import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

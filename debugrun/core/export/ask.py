@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from debugrun.core.decide import judge, regrant, widen_profile
 from debugrun.core.grants import Option, Placement
@@ -11,6 +11,7 @@ from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import Mode, Tool
 from debugrun.core.rules import seccomp
 from debugrun.core.say.command import Filling, tool_argv
+from debugrun.values import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from debugrun.core.decide import launch
 from debugrun.core.decide.plan import Plan, plan
@@ -15,6 +15,7 @@ from debugrun.core.know.tool_file import Tool
 from debugrun.core.rules.seccomp.defaults import release_text, releases
 from debugrun.core.say import report
 from debugrun.errors import RefusedError, UsageError
+from debugrun.values import dataclass
 
 ASSUMED = "no container is named: decided for root's process in a plain Docker container, on a host with Yama at 1"
 

@@ -11,9 +11,9 @@ import dataclasses
 import json
 import types
 import typing
-from dataclasses import dataclass
 
 from debugrun.core.know.printable import cleaned
+from debugrun.values import dataclass
 
 SCHEMA = 1
 # What earlier versions wrote and no rule asks for: files of theirs are still read.

@@ -13,7 +13,9 @@ import hmac
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from debugrun.values import dataclass
 
 LABEL_KIND = "debugrun.kind"
 LABEL_PROOF = "debugrun.proof"

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from debugrun.core import package_data
 from debugrun.core.know.facts import ProcessFacts
+from debugrun.values import dataclass
 
 # An identity as in the initial user namespace: (first id inside, first id outside, length).
 IdMap = tuple[tuple[int, int, int], ...]

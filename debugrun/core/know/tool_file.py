@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from debugrun.core.grants import Layer
 from debugrun.core.know.gates import ELSEWHERE, GATES
@@ -17,6 +16,7 @@ from debugrun.core.know.toml_table import Reader, mapping
 from debugrun.core.know.tool_output import Misleading, Output, parse_misleading
 from debugrun.core.know.tool_output import parse as parse_output
 from debugrun.errors import ToolError
+from debugrun.values import dataclass
 
 SCHEMA = 1
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from debugrun.core.know.toml_table import Reader
+from debugrun.values import dataclass
 
 # stdout: its standard output becomes the file; copy: what it says goes to the file as well; core: records of a core
 # (data/gcore/dump.py), of which the file is made: with no -o that is standard output.

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from debugrun.core.export.words import missing_extra
 from debugrun.core.know.printable import printable
 from debugrun.errors import UsageError
+from debugrun.values import dataclass
 
 LARGEST = 2 << 20  # bytes: parsing in Python takes seconds a megabyte
 _DEEPEST = 100

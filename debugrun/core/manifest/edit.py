@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from debugrun.core.export.ask import Privileges
 from debugrun.core.export.cluster import MESOS, NOMAD
@@ -14,6 +13,7 @@ from debugrun.core.manifest.document import Node
 from debugrun.core.manifest.holding import Holding, Part, Step
 from debugrun.core.manifest.options import option, words_of
 from debugrun.core.manifest.read import holdings
+from debugrun.values import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

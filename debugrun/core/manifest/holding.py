@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from debugrun.core.export.ask import Privileges
 from debugrun.core.manifest.document import Node
+from debugrun.values import dataclass
 
 # Calls by which a process looks at another, for policies that are lists of calls.
 DEBUG_CALLS = frozenset({"ptrace", "process_vm_readv", "process_vm_writev", "perf_event_open", "bpf", "kcmp"})

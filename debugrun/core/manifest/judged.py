@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from debugrun.core.export import FORMATS, Privileges
 from debugrun.core.know.facts import Facts
@@ -13,6 +13,7 @@ from debugrun.core.manifest.holding import Holding
 from debugrun.core.manifest.read import holdings
 from debugrun.core.manifest.review import PROFILE, Asked, Finding, Review, review
 from debugrun.core.manifest.unread import Unread, unread
+from debugrun.values import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ import functools
 import posixpath
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from debugrun.core import package_data
 from debugrun.core.decide import judge, regrant, widen_profile
@@ -23,6 +23,7 @@ from debugrun.core.know.tool_file import Mode, Tool
 from debugrun.core.manifest.holding import Part
 from debugrun.core.manifest.options import SOCKETS
 from debugrun.core.rules import seccomp
+from debugrun.values import dataclass
 
 PROFILE = "debugrun.json"
 LEVELS = ("low", "medium", "high")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from debugrun.core.manifest.document import Node, parse
 from debugrun.core.manifest.holding import each
 from debugrun.core.manifest.read import format_of
+from debugrun.values import dataclass
 
 # Where each format writes grants as one value or as a list of them.
 _GRANTS = {

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from debugrun.core.ask import dockerline
 from debugrun.core.export.ask import Privileges
 from debugrun.core.know.inspection import DOCKER_DEFAULT, PODMAN_DEFAULT
 from debugrun.core.know.procfs import CAPABILITIES
 from debugrun.errors import UsageError
+from debugrun.values import dataclass
 
 NOBODY = "65534:65534"
 SOCKETS = frozenset({"docker.sock", "podman.sock", "containerd.sock", "crio.sock"})

@@ -7,7 +7,9 @@ half could go and both could not, the other half is not tried as a whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from debugrun.values import dataclass
 
 Parts = tuple[str, ...]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from debugrun.core.know.json_access import Json, items, mapping, text
+from debugrun.values import dataclass
 
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 GIB_WITHOUT_LIMIT = 1 << 60  # bytes: more than that is the kernel's word for no limit

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from debugrun.core.know.json_access import items, mapping, maps, text
+from debugrun.values import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from debugrun.values import dataclass
 
 # One sample of `perf script -F comm,pid,tid,ip,sym,dso`: a line that names the thread, frames, an empty line.
 _THREAD = re.compile(r"^(?P<comm>\S.*?|)\s+(?P<pid>-?\d+)/(?P<tid>-?\d+)\s*:?\s*$")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from debugrun.core.know.json_access import items, maps, text
+from debugrun.values import dataclass
 
 INTERPRETED = "python"
 

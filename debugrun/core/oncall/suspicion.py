@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from debugrun.core.oncall.processes import Process, Thread, Wait
 from debugrun.core.oncall.waits import MANY, WRITES, Words, cycle, describe, outward, telling
+from debugrun.values import dataclass
 
 PATIENCE = 1.0  # seconds that an answer may take before it is worth a line
 BUSY = 80.0  # percent of a processor

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from debugrun.core.know.printable import printable
 from debugrun.core.oncall.processes import Census, End, Process, Thread, Wait
+from debugrun.values import dataclass
 
 READS = frozenset(
     "read readv pread64 preadv recvfrom recvmsg recvmmsg accept accept4 poll ppoll select pselect6 epoll_wait "  # noqa: SIM905 - words read better

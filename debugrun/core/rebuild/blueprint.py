@@ -11,12 +11,13 @@ image and its defaults, and merging them again changes nothing (moby daemon/comm
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from debugrun.core.grants import Option
 from debugrun.core.know.inspection import DOCKER_DEFAULT, security_options
 from debugrun.core.know.json_access import Json, items, mapping, text
 from debugrun.core.rebuild import endpoints, storage
+from debugrun.values import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import fnmatch
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from debugrun.core.know.inspection import security_options
 from debugrun.core.know.json_access import Json, items, mapping
 from debugrun.core.rebuild.blueprint import Blueprint
+from debugrun.values import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

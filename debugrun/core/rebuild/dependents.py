@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from debugrun.core.know.json_access import Json, items, mapping, text
+from debugrun.values import dataclass
 
 MODES = {"network": "NetworkMode", "pid": "PidMode", "ipc": "IpcMode"}
 SHORT = 12  # digits of an id that `docker ps` shows

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from debugrun.core.know.json_access import Json, items, mapping, text
+from debugrun.values import dataclass
 
 # moby docs/api/version-history.md: create takes several endpoints, and each its MAC address.
 SEVERAL_AT_CREATE = (1, 44)

@@ -6,12 +6,12 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from debugrun.core.grants import Option
 from debugrun.core.know import kinds
 from debugrun.core.know.inspection import orchestrator
 from debugrun.core.know.json_access import Json, items, mapping, text
+from debugrun.values import dataclass
 
 # Who manages a container, as people say it, and how a grant is asked for there. The fields in braces are labels.
 MANAGERS: Mapping[str, tuple[str, str]] = {

@@ -7,9 +7,9 @@ use, or emptied on purpose, is not ours to write to (moby daemon/create_unix.go 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from debugrun.core.know.json_access import Json, items, mapping, maps, text
+from debugrun.values import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,9 @@ import enum
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+
+from debugrun.values import dataclass
 
 NEVER = "no"  # the restart policy of what must not come back on its own
 

@@ -8,11 +8,11 @@ makes; memory, registers and frames are the emulator's. A debugger of the emulat
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from debugrun.core.grants import Gate, Layer, Option, Placement, Verdict
 from debugrun.core.know.facts import EngineFacts, Facts
 from debugrun.core.know.tool_file import Mode
+from debugrun.values import dataclass
 
 _QEMU = re.compile(r"(?:.*/)?(qemu-\w+?)(?:-static)?")
 _ROSETTA = re.compile(r".*/rosetta[^/]*")

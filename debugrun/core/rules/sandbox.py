@@ -7,13 +7,14 @@ gVisor has a kernel of its own, with a Yama of its own at 1: pkg/sentry/kernel. 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from debugrun.core.ask.selection import Wanted
 from debugrun.core.grants import Gate, Layer, Option, Placement, Verdict
 from debugrun.core.know.facts import ContainerFacts, Facts, HostFacts, ProcessFacts
 from debugrun.core.know.tool_file import Mode
 from debugrun.errors import TargetError
+from debugrun.values import dataclass
 
 _ROOT = frozenset({"", "0", "root", "0:0", "root:root", "root:0", "0:root"})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from debugrun.core.decide.plan import Plan
 from debugrun.core.grants import Option, Placement
@@ -13,6 +13,7 @@ from debugrun.core.know.facts import Facts
 from debugrun.core.know.inspection import DOCKER_DEFAULT
 from debugrun.core.know.tool_file import Mode, Tool
 from debugrun.core.know.typed import CAPABILITY_COPIES, PLAINLY
+from debugrun.values import dataclass
 
 SCRATCH = "/tmp:mode=1777"  # noqa: S108 - a tmpfs of the sidecar's own
 FIXED = {"{gdb-attached}": ("-ex", symbols.GDB_ATTACHED)}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from debugrun.core.decide.launch import MOUNT, SCRATCH, Source, Under, added
 from debugrun.core.decide.plan import Plan, within
 from debugrun.core.grants import Option, Verdict
 from debugrun.core.say import report
 from debugrun.errors import RefusedError
+from debugrun.values import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from debugrun import __version__
 from debugrun.core.grants import Grant, Option, Placement, Verdict
 from debugrun.core.know import facts as shapes
 from debugrun.core.know.facts import Facts, FactsError, HostFacts
 from debugrun.core.say.anonymous import anonymous, label
+from debugrun.values import dataclass
 
 SCHEMA = 1
 _OPTION = (

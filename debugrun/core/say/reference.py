@@ -9,7 +9,7 @@ import errno
 import functools
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from debugrun.core import package_data
 from debugrun.core.decide import judge
@@ -22,6 +22,7 @@ from debugrun.core.rules import seccomp
 from debugrun.core.rules.seccomp.calls import ARCHES, calls
 from debugrun.core.rules.seccomp.defaults import release_text, releases
 from debugrun.errors import UsageError
+from debugrun.values import dataclass
 
 # Kernel and architecture that a table named by hand is shown for.
 _KERNEL, _ARCHITECTURE = "6.1", "x86_64"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
 from debugrun.core import package_data
+from debugrun.values import dataclass
 
 #: Calls of the x32 ABI carry this bit in their number (arch/x86/include/uapi/asm/unistd.h).
 X32_BIT = 0x40000000

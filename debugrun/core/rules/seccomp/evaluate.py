@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 
 from debugrun.core.rules.seccomp.calls import ARCHES, X32_BIT, Arch, calls, identify
@@ -21,6 +21,7 @@ from debugrun.core.rules.seccomp.model import (
     Rule,
     Runtime,
 )
+from debugrun.values import dataclass
 
 _CURRENT = Runtime()
 #: Calls that the kernel puts into traced programs and lets pass any filter (kernel/seccomp.c), since that release.
