@@ -32,7 +32,8 @@ from debugrun.core.know.kinds import LABEL_SESSION, LABEL_TARGET, LABEL_TOOL
 from debugrun.core.know.typed import ROOT_ENVIRONMENT
 from debugrun.core.rules import share
 from debugrun.engine import ownership
-from debugrun.engine.engine import Engine, Sidecar
+from debugrun.engine.engine import Engine
+from debugrun.engine.sidecar import Sidecar
 from debugrun.errors import DebugrunError, EngineError
 from debugrun.observe import hostproc, profiles
 

@@ -10,21 +10,20 @@ import base64
 import contextlib
 import functools
 import json
-import os
 import re
 import threading
 import urllib.parse
 from collections.abc import Mapping, Sequence
-from dataclasses import field
 from typing import TYPE_CHECKING, Self
 
 from debugrun.core.know import versions
 from debugrun.core.know.json_access import mapping, text
 from debugrun.core.rules import share
 from debugrun.engine import answers, transport
+from debugrun.engine.sidecar import Sidecar, in_json
 from debugrun.engine.stream import Stream
 from debugrun.engine.transport import FLOOR, Endpoint, translated
-from debugrun.errors import EngineError, TargetError, UsageError
+from debugrun.errors import EngineError, TargetError
 from debugrun.values import dataclass
 
 if TYPE_CHECKING:
@@ -34,39 +33,6 @@ Json = Mapping[str, object]
 
 COMPOSE_SERVICE = "com.docker.compose.service"  # the label that Compose gives a service's containers
 TIMEOUT = 60.0  # seconds for one answer; hijacked streams have none
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sidecar:
-    """A container that waits on its standard input.
-
-    `network` is "none" or "target", `pid_namespace` "target" or "own"; `mounts` are paths of the host, read-only at the
-    same place; `hidden` are files of the image that are not there for it; `environment` goes before the image's;
-    `memory` is in bytes; `processors` is how many it may keep busy, 0.0: all; `stop_timeout` is what
-    `docker stop` waits, in seconds.
-    """
-
-    name: str
-    target: str
-    image: str
-    command: Sequence[str]
-    user: str
-    labels: Mapping[str, str]
-    cap_add: Sequence[str]
-    cap_drop: Sequence[str]
-    security_opt: Sequence[str]
-    privileged: bool
-    network: str
-    memory: int
-    pids: int
-    processors: float = 0.0
-    stop_timeout: int
-    userns_mode: str = ""
-    mounts: Sequence[str] = ()
-    pid_namespace: str = "target"
-    auto_remove: bool = True
-    hidden: Sequence[str] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -340,20 +306,6 @@ class Engine:
         """Raise EngineError `not-ours` for what we neither created nor proved."""
         if ref not in self.ours:
             raise EngineError("not-ours", f"{ref}: that debugrun made it can't be proven", "docker inspect it")
-
-
-def in_json(argv: Sequence[str]) -> list[str]:
-    """These words for the engine's API. Raises UsageError for one that JSON cannot carry."""
-    for word in argv:
-        try:
-            word.encode()
-        except UnicodeEncodeError:
-            raise UsageError(
-                "argument-not-utf8",
-                f"the tool's argument {os.fsencode(word)!r} is not UTF-8, and the engine's API is JSON",
-                "give that path by a UTF-8 name, or by a link with one",
-            ) from None
-    return list(argv)
 
 
 # No terminal sends this. The engine's own default, ctrl-p,ctrl-q, would take keys out of what the user types and hold

@@ -16,7 +16,7 @@ from debugrun.core.decide import ephemeral
 from debugrun.core.grants import Option
 from debugrun.core.know import pod as knowledge
 from debugrun.core.know.json_access import Json, mapping, maps, text
-from debugrun.engine.engine import in_json
+from debugrun.engine.sidecar import in_json
 from debugrun.engine.stream import Stream
 from debugrun.errors import EngineError, TargetError
 from debugrun.kubernetes import rights

@@ -20,6 +20,7 @@ from debugrun.core.know import kinds, procfs
 from debugrun.core.know.facts import ContainerFacts, HostFacts, ImageFacts
 from debugrun.core.know.kinds import LABEL_SESSION, LABEL_TARGET
 from debugrun.core.know.procfs import Reading
+from debugrun.engine.sidecar import Sidecar
 from debugrun.errors import EngineError
 from debugrun.values import dataclass
 
@@ -114,8 +115,7 @@ def survey(
 
 
 def _one(engine: Engine, container: ContainerFacts, who: Identity, images: ImageFacts, pids: tuple[int, ...]) -> Survey:
-    from debugrun.engine import ownership  # noqa: PLC0415 - as the next
-    from debugrun.engine.engine import Sidecar  # noqa: PLC0415 - the engine's client: only when there is an engine
+    from debugrun.engine import ownership  # noqa: PLC0415 - only where a scout is sent
 
     image = str(images.toolbox)
     script = package_data.text("scout.sh")
@@ -149,12 +149,10 @@ def _one(engine: Engine, container: ContainerFacts, who: Identity, images: Image
         raise EngineError("scout", message, "an image that holds /bin/sh, and busybox or coreutils") from error
 
 
-def _output(engine: Engine, sidecar: object) -> str:
+def _output(engine: Engine, sidecar: Sidecar) -> str:
     """Run it to its end; what it wrote to its standard output. It is removed whatever happens."""
     from debugrun.engine import ownership  # noqa: PLC0415 - as above
-    from debugrun.engine.engine import Sidecar  # noqa: PLC0415 - as above
 
-    assert isinstance(sidecar, Sidecar)  # noqa: S101
     with ownership.creating(engine, sidecar.name, sidecar.labels):
         created = engine.create_sidecar(sidecar)
     try:

@@ -22,7 +22,8 @@ from debugrun.attach.invocation import Invocation, Result
 from debugrun.attach.place import Place
 from debugrun.core.grants import Grant, Option, Placement, Verdict
 from debugrun.core.know.facts import ContainerFacts
-from debugrun.engine.engine import Engine, Sidecar, connect
+from debugrun.engine.engine import Engine, connect
+from debugrun.engine.sidecar import Sidecar
 from debugrun.errors import UsageError
 from tests.live.victims import Victim, interrupting, released, victims
 
