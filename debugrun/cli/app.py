@@ -66,6 +66,8 @@ VERBS = {
     "stacks": "Show the stacks of all threads, equal ones once; each process stands still for a moment only.",
     "bt": "Show the stacks of one process, with arguments and locals.",
     "flame": "Sample a process with perf, name its hottest functions, and write flame graphs.",
+    "catch": "Wait for a crash, an exit, a signal, a call, or a busy process, and show the stacks of that moment.",
+    "denials": "Show which calls of the application are refused, by which layer, from where, and the narrowest mend.",
     "core": "Copy a running process into a core file here, with its program and libraries; it goes on.",
     "memory": "Show what the memory of each process is made of, and the container's limit.",
     "export": "Write the grant that a tool needs for Compose, Kubernetes, Marathon, Nomad and others.",

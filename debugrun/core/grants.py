@@ -91,11 +91,11 @@ class Option:
     filter), or "custom": `profile`, a person's own as JSON text. `opened_calls` are seccomp needs opened on top of it.
     `file_capability` says that the tool's copy carries `cap_add` as file capabilities because a
     non-root process gets none from Docker. `apparmor` is a label other than the engine's own, `selinux` "disable"
-    or None. `pid_namespace` is "target", or "own" for a tool that has no business with the process. `mounts` are paths
-    of the engine's host, read-only at the same path. `tool_args` replace the mode's default arguments so that the tool
-    asks for less; `lost` says what that costs. `by_name` says why it is taken only when a person names what runs
-    (--image, --via here): the target could use what is given. `command` is the equivalent docker line, for a POSIX
-    shell.
+    or None. `pid_namespace` is "target", or "own" for a tool that has no business with the process, or "host" for one
+    that must be there before the process is. `mounts` are paths of the engine's host, read-only at the same path.
+    `tool_args` replace the mode's default arguments so that the tool asks for less; `lost` says what that costs.
+    `by_name` says why it is taken only when a person names what runs (--image, --via here): the target could use what
+    is given. `command` is the equivalent docker line, for a POSIX shell.
     """
 
     placement: Placement

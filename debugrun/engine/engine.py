@@ -203,7 +203,7 @@ class Engine:
                 mem_limit=sidecar.memory,
                 mounts=[Mount(target, source, type="bind", read_only=True) for target, source in mounts],
                 network_mode=f"container:{sidecar.target}" if sidecar.network == "target" else None,
-                pid_mode=f"container:{sidecar.target}" if sidecar.pid_namespace == "target" else None,
+                pid_mode={"target": f"container:{sidecar.target}", "host": "host"}.get(sidecar.pid_namespace),
                 pids_limit=sidecar.pids,
                 privileged=sidecar.privileged,
                 read_only=True,

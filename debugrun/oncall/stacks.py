@@ -224,26 +224,5 @@ def _process(found: Found) -> dict[str, object]:
         "not_stopped": list(found.copied.late),
         "error": printable(found.copied.error),
         "interpreter_error": printable(found.copied.interpreter_error),
-        "threads": [
-            {
-                "tid": each.tid,
-                "name": printable(each.name),
-                "waits_for": found.waits.get(each.tid, ""),
-                "cut": printable(each.cut),
-                "frames": [
-                    {
-                        "function": printable(frame.function),
-                        "module": printable(frame.module),
-                        "file": printable(frame.file),
-                        "line": frame.line,
-                        "variables": [
-                            {"name": printable(v.name), "value": printable(v.value), "argument": v.argument}
-                            for v in frame.variables
-                        ],
-                    }
-                    for frame in each.frames
-                ],
-            }
-            for each in found.copied.stacks
-        ],
+        "threads": copied.threads(found.copied, found.waits),
     }

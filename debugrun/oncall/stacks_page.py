@@ -44,6 +44,27 @@ def show(parts: Sequence[Part], *, full: bool, variables: bool) -> None:
             _group(out, group, waits, full=full, variables=variables)
 
 
+def one(out: Console, found: Copied, *, first: int) -> None:
+    """The stacks of one process, every frame and variable; that of thread `first` before all others."""
+    if found.error:
+        out.print(Text(f"  no stacks: {printable(found.error)}", style="red"))
+    mine = [each for each in found.stacks if each.tid == first]
+    rest = stacks.folded(each for each in found.stacks if each.tid != first)
+    for group in (*([Group(stacks=tuple(mine))] if mine else ()), *rest):
+        _group(out, group, {}, full=True, variables=True)
+    still = f"stood still for {1000 * found.still:.1f} ms"
+    late = f"; not stopped in time, in the kernel (state D?): {', '.join(map(str, found.late))}" if found.late else ""
+    out.print(Text(f"  {still}{late}", style="dim"))
+
+
+def top(out: Console, found: Copied, *, tid: int, frames: int) -> None:
+    """The newest frames of one thread, without libraries that have no names."""
+    for stack in found.stacks:
+        named = [each for each in stack.frames if each.function] if stack.tid == tid else []
+        for frame in named[:frames]:
+            out.print(Text(f"       {printable(stacks.words(frame))}", style="dim"), no_wrap=True, overflow="ellipsis")
+
+
 def _process(out: Console, part: Part) -> None:
     found = part.copied
     line = f"  PID {part.process.pid}: "

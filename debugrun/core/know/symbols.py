@@ -6,7 +6,7 @@ of the wrong file. The reasons stand with the code that runs beside the tool: da
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from debugrun.core import package_data
 
@@ -65,6 +65,19 @@ def core_arguments(pid: int, *, bundle: bool, pause: float) -> tuple[str, ...]:
     source = "\n".join([*(_text(name).replace(FUTURE, "") for name in names), f"core({question!r})\n"])
     settings = gdb_arguments(pid, prelude=False)
     return (*settings, "-batch-silent", "-ex", f"python exec({source!r}, {{'__name__': 'debugrun'}})")
+
+
+def catch_arguments(question: Mapping[str, object], *, gdb: str = "gdb", py_spy: str = "py-spy") -> tuple[str, ...]:
+    """Arguments of gdb that make it wait for a moment and print the stacks of it: data/gdb/catch.py.
+
+    `gdb` and `py_spy` are paths or names: a second gdb unwinds. Nothing of ours says which process before that.
+    """
+    names = ("gdb/prelude.py", "gdb/stacks.py", "gdb/catch.py")
+    text = "\n".join(_text(name).replace(FUTURE, "") for name in names)
+    settings = (*gdb_arguments(1, prelude=False), "-batch-silent")
+    asked = {**question, "gdb": [gdb, *settings], "py-spy": py_spy, "variables": True}
+    source = f"SOURCE = {text!r}\nexec(SOURCE, globals())\ncatch({asked!r})\n"
+    return (*settings, "-ex", f"python exec({source!r}, {{'__name__': 'debugrun'}})")
 
 
 def perf_arguments(pid: int) -> tuple[str, ...]:

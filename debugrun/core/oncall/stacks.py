@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from debugrun.core.know.json_access import items, maps, text
+from debugrun.core.know.printable import printable
 from debugrun.values import dataclass
 
 INTERPRETED = "python"
@@ -79,7 +80,12 @@ def parse(printed: bytes) -> tuple[Copied, ...]:
     told = json.loads(printed)
     if not isinstance(told, dict) or told.get("schema") != 1:
         raise ValueError("not a list of stacks")
-    return tuple(_copied(each) for each in maps(told, "processes"))
+    return decoded(maps(told, "processes"))
+
+
+def decoded(told: Iterable[Mapping[str, object]]) -> tuple[Copied, ...]:
+    """The processes of such a list."""
+    return tuple(_copied(each) for each in told)
 
 
 def _copied(told: Mapping[str, object]) -> Copied:
@@ -177,6 +183,32 @@ def folded_lines(name: str, stacks: Iterable[Stack]) -> list[str]:
         frames = [_plain(each.function or f"[{each.module or 'unknown'}]") for each in reversed(group.frames)]
         lines.append(f"{';'.join([_plain(name), *frames])} {len(group.stacks)}")
     return sorted(lines)
+
+
+def threads(found: Copied, waits: Mapping[int, str]) -> list[dict[str, object]]:
+    """Every thread by itself, for JSON; `waits` says by TID what it waited for. All text is fit for a terminal."""
+    return [
+        {
+            "tid": each.tid,
+            "name": printable(each.name),
+            "waits_for": waits.get(each.tid, ""),
+            "cut": printable(each.cut),
+            "frames": [_as_dict(frame) for frame in each.frames],
+        }
+        for each in found.stacks
+    ]
+
+
+def _as_dict(frame: Frame) -> dict[str, object]:
+    return {
+        "function": printable(frame.function),
+        "module": printable(frame.module),
+        "file": printable(frame.file),
+        "line": frame.line,
+        "variables": [
+            {"name": printable(v.name), "value": printable(v.value), "argument": v.argument} for v in frame.variables
+        ],
+    }
 
 
 def _plain(name: str) -> str:

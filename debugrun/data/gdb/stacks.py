@@ -382,25 +382,36 @@ def generated(pid):
 
 def unwound(copy, question):
     """The threads of one copied process, by gdb."""
-    import gdb
-
     path = f"/tmp/core.{copy.pid}"
     copy.save(path)
+    names = {tid: copy.names.get(tid, "") for tid in copy.registers}
+    return threads_of(copy.pid, path, names, question)
+
+
+def threads_of(pid, path, names, question):
+    """The threads of a core file that have `names` (gdb may make one up), by the files of process `pid`."""
+    import gdb
+
     for command in ("set confirm off", "set width 0", "set print thread-events off"):
         gdb.execute(command, to_string=True)
-    prepare(copy.pid)  # noqa: F821 - of prelude.py
+    prepare(pid)  # noqa: F821 - of prelude.py
     gdb.execute(f"core-file {path}", to_string=True)
-    threads, code = [], generated(copy.pid)
+    threads, code = [], generated(pid)
     starts = [each[0] for each in code]
     for thread in sorted(gdb.selected_inferior().threads(), key=lambda each: each.num):
+        tid = thread.ptid[1]
+        if tid not in names:
+            continue
         found, why = frames(thread, variables=question["variables"])
         for each in found:
             at = bisect.bisect(starts, each["address"]) - 1
             if not each["function"] and at >= 0 and each["address"] < code[at][1]:
                 each["function"], each["library"] = code[at][2], "generated"
-        tid = thread.ptid[1]
-        threads.append({"tid": tid, "name": copy.names.get(tid, ""), "frames": found, "cut": why})
+        threads.append({"tid": tid, "name": names[tid], "frames": found, "cut": why})
     gdb.execute("core-file", to_string=True)
+    gdb.execute(
+        "maint flush dcache", to_string=True
+    )  # or the next core's stacks, at the same addresses, are this one's
     os.unlink(path)
     return threads
 
