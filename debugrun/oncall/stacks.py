@@ -114,7 +114,7 @@ def _wanted(wish: Wish, container: Container, processes: Sequence[Process]) -> l
             if pid not in known:
                 raise TargetError("no-such-pid", f"no PID {pid} in {container.name}", f"debugrun ps {container.name}")
         return [known[pid] for pid in dict.fromkeys(wish.pids)]
-    return [each for each in processes if each.state not in "ZX"]
+    return sorted((each for each in processes if each.state not in "ZX"), key=lambda each: each.pid)
 
 
 def _of_container(job: _Job, processes: Sequence[Process], seen: Look) -> list[Found]:

@@ -100,6 +100,6 @@ FLAGS = "-g -O1 -fno-optimize-sibling-calls -pthread -w"
 COMMAND = f"cat >/tmp/c.c <<'END'\n{SOURCE}\nEND\ngcc {FLAGS} -o /tmp/crasher /tmp/c.c\n"
 # A program that only root may be, behind a link; it says what it is. By root, in a container that runs.
 GAIN = """\
-printf '#include <stdio.h>\\nint main() { return geteuid() ? 1 : 42; }' >/tmp/gain.c
+printf 'int geteuid(void); int main() { return geteuid() ? 1 : 42; }' >/tmp/gain.c
 gcc -w -o /tmp/gain /tmp/gain.c && chmod 4755 /tmp/gain && ln -s /tmp/gain /tmp/link
 """
