@@ -21,10 +21,10 @@ from rich.text import Text
 from debugrun.core.grants import Ceiling
 from debugrun.core.know import inspection
 from debugrun.core.know.json_access import Json
+from debugrun.core.know.printable import printable
 from debugrun.core.oncall import containers, moments, stacks
 from debugrun.core.oncall.containers import Container
 from debugrun.core.oncall.moments import Moment
-from debugrun.core.oncall.printable import printable
 from debugrun.core.oncall.stacks import Copied
 from debugrun.engine import engine
 from debugrun.engine.engine import Engine
@@ -254,9 +254,10 @@ class _Lives:
 
     def _question(self, chance: Chance) -> dict[str, object]:
         machine = inspection.machine(str(self.engine.version().get("Arch", "")))
+        main = chance.decision.facts.process.pid if chance.decision else 0
         return {
             **self.wish.on.question(machine),
-            "pid": self.wish.pid or (chance.pid if self.wish.on.kind == "stuck" else 0),
+            "pid": self.wish.pid or (main if self.wish.on.kind == "stuck" else 0),
             "container": chance.target.id,
             "across": self.wish.from_start,
             "count": self.wish.count - self.caught,
@@ -285,7 +286,7 @@ class _Lives:
             f"containers; no capability that {facts.name} lacks",
             file=sys.stderr,
         )
-        return Chance(option=option, target=facts, profile=None)
+        return Chance(option=option, target=facts)
 
     def _settled(self) -> int:
         if self.missed and not self.caught:

@@ -14,9 +14,10 @@ from debugrun.core.decide import judge
 from debugrun.core.grants import Ceiling
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.json_access import Json, mapping
+from debugrun.core.know.masked import masked
+from debugrun.core.know.printable import printable
 from debugrun.core.oncall import denials, stacks
 from debugrun.core.oncall.denials import Answer, Denied, Filter
-from debugrun.core.oncall.printable import masked, printable
 from debugrun.core.oncall.stacks import Copied
 from debugrun.engine import engine
 from debugrun.errors import EngineError, RefusedError

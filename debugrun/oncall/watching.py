@@ -10,20 +10,21 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from debugrun.attach import apply, attach
+from debugrun.attach import apply, attach, planned
 from debugrun.attach.invocation import Invocation
+from debugrun.attach.place import Place
 from debugrun.core.ask.request import Request
-from debugrun.core.decide.plan import plan
-from debugrun.core.decide.widen_profile import profile_json
+from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.grants import Ceiling, Option
 from debugrun.core.know import symbols
 from debugrun.core.know.facts import ContainerFacts, Facts
 from debugrun.core.know.json_access import Json
-from debugrun.core.know.typed import CAPABILITY_COPIES
 from debugrun.core.say import report
+from debugrun.core.say.command import copies
 from debugrun.engine.engine import Engine
 from debugrun.errors import RefusedError
 from debugrun.observe.target import look
@@ -34,12 +35,11 @@ LONGEST = 64 << 20  # bytes of one line that the sidecar may say
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chance:
-    """How a container is watched: the option, what it is put beside, the filter. `pid`: its main process, 0 unknown."""
+    """How a container is watched: by a decision, or, before it has processes, by an option that holds nothing new."""
 
     option: Option
     target: ContainerFacts
-    profile: str | None
-    pid: int = 0
+    decision: Plan | None = None
 
 
 class Lines(threading.Thread):
@@ -78,8 +78,9 @@ def decided(
     if decision.option is None:
         raise RefusedError("refused", *report.refusal(decision))
     print(report.announce(decision), file=sys.stderr)
-    profile = profile_json(decision.option, facts)
-    return Chance(option=decision.option, target=facts.container, profile=profile, pid=facts.process.pid), facts
+    # It is put beside the container, whatever that runs in this life and the next: not beside one process.
+    anyone = replace(facts, process=replace(facts.process, start_time=None))
+    return Chance(option=decision.option, target=facts.container, decision=replace(decision, facts=anyone)), facts
 
 
 def attend(
@@ -87,18 +88,22 @@ def attend(
 ) -> None:
     """Watch until the watcher ends, or for so long; all lines have been heard then. Raises DebugrunError."""
     option = chance.option
-    copies = f"{CAPABILITY_COPIES}/{'+'.join(name.lower() for name in sorted(option.cap_add))}/"
-    where = copies if option.file_capability else ""
+    where = copies(option)
     argv = (f"{where}gdb", *symbols.catch_arguments(question, gdb=f"{where}gdb", py_spy=f"{where}py-spy"))
+    placed: AbstractContextManager[Place]
+    if chance.decision is None:
+        placed = apply.place(
+            connection, option, chance.target, session=os.urandom(6).hex(), tool="gdb", breakpoints=False, only=argv,
+            toolbox=True,
+        )  # fmt: skip
+    else:
+        placed = planned.place(connection, chance.decision, option, only=argv, lets_go=True, helpers=("py-spy",))
     lines.start()
     try:
         with (
             open(os.devnull, "wb") as nowhere,  # noqa: PTH123 - for its descriptor
-            apply.place(
-                connection, option, chance.target, session=os.urandom(6).hex(), tool="gdb", breakpoints=False,
-                profile_json=chance.profile, only=argv,
-            ) as place,
-        ):  # fmt: skip
+            placed as place,
+        ):
             invocation = Invocation(argv=argv, tool="gdb", input=False, duration=seconds)
             attach.run(place, invocation, stdout=lines.sink, stderr=nowhere.fileno())
     finally:
