@@ -14,9 +14,9 @@ from debugrun.values import dataclass
 class Sidecar:
     """A container that waits on its standard input.
 
-    `network` is "none" or "target", `pid_namespace` "target" or "own"; `mounts` are paths of the host, read-only at the
-    same place; `hidden` are files of the image that are not there for it; `environment` goes before the image's;
-    `memory` is in bytes; `processors` is how many it may keep busy, 0.0: all; `stop_timeout` is what
+    `network` is "none" or "target", `pid_namespace` "target", "own" or "host"; `mounts` are paths of the host,
+    read-only at the same place; `hidden` are files of the image that are not there for it; `environment` goes before
+    the image's; `memory` is in bytes; `processors` is how many it may keep busy, 0.0: all; `stop_timeout` is what
     `docker stop` waits, in seconds.
     """
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from rich.text import Text
@@ -34,6 +34,7 @@ from debugrun.oncall import look as looking
 from debugrun.oncall import stacks_page, watching
 from debugrun.oncall.first_look import console
 from debugrun.oncall.watching import Chance
+from debugrun.values import dataclass
 
 SCHEMA = 1
 BETWEEN = 0.05  # seconds between two looks at whether a container has started again

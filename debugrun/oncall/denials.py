@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from rich.text import Text
@@ -23,6 +23,7 @@ from debugrun.engine import engine
 from debugrun.errors import EngineError, RefusedError
 from debugrun.oncall import stacks_page, watching
 from debugrun.oncall.first_look import console
+from debugrun.values import dataclass
 
 SCHEMA = 1
 KINDS = 100  # of refusals that are looked at; more are counted

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from debugrun.attach import apply, attach, planned
@@ -29,6 +29,7 @@ from debugrun.engine.engine import Engine
 from debugrun.errors import RefusedError
 from debugrun.observe.target import look
 from debugrun.toolbox.catalog import find_tool
+from debugrun.values import dataclass
 
 LONGEST = 64 << 20  # bytes of one line that the sidecar may say
 

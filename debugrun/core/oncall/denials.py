@@ -13,13 +13,13 @@ import functools
 import stat
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from debugrun.core import package_data
 from debugrun.core.know.json_access import Json, items, mapping, text
 from debugrun.core.know.procfs import CAPABILITIES
 from debugrun.core.rules import seccomp
 from debugrun.core.rules.seccomp import calls
+from debugrun.values import dataclass
 
 ABIS = {0xC000003E: "x86_64", 0xC00000B7: "aarch64", 0x40000003: "x86", 0x40000028: "arm"}  # linux/audit.h
 LAYERS = ("seccomp", "file permissions", "capability", "security module", "kernel")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from debugrun.core.know.json_access import Json
 from debugrun.core.rules.seccomp import calls
 from debugrun.errors import UsageError
+from debugrun.values import dataclass
 
 KINDS = ("crash", "exit", "restart", "signal:NAME", "syscall:NAME", "cpu:PERCENT", "stuck:SECONDSs")
 # signal(7), as x86 and ARM number them.
