@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +22,7 @@ from debugrun.core.know.tool_file import Tool
 from debugrun.core.know.tool_output import misled
 from debugrun.core.say import report
 from debugrun.engine import engine
-from debugrun.errors import EXIT_REFUSED, RefusedError, UsageError
+from debugrun.errors import EXIT_REFUSED, DebugrunError, RefusedError, TargetError, UsageError
 from debugrun.observe import kernel_log
 from debugrun.observe.target import look
 from debugrun.toolbox.catalog import find_tool
@@ -87,13 +88,17 @@ def debug(backend: Backend, request: Request, folder: Path) -> int:
     request = output.settled(request, mode)
     facts = backend.look(request, tool)
     decision = backend.decide(plan(tool, mode, facts, request.ceiling))
-    if decision.harm and not request.may_kill and decision.option is not None:
-        raise RefusedError("may-kill", *report.danger(decision))
     if (option := decision.option) is None:
         raise RefusedError("refused", *report.refusal(decision))
     wrong = misled(request.args, mode.misleading) if option.placement is Placement.SIDECAR else None
+    says = f"{tool.name} {wrong.options[0]}: {wrong.says}" if wrong is not None else ""
+    if decision.harm and not request.may_kill:
+        message, hint = report.danger(decision)
+        raise RefusedError("may-kill", "; ".join(filter(None, (message, says))), hint)
     if wrong is not None:
-        raise UsageError("misleading", f"{tool.name} {wrong.options[0]}: {wrong.says}", wrong.instead)
+        if not decision.harm:
+            raise UsageError("misleading", says, wrong.instead)
+        print(f"debugrun: note: {says}: {wrong.instead}", file=sys.stderr)
     with output.opened(request, mode) as file:
         return _climb(backend, request, decision, file)
 
@@ -104,6 +109,8 @@ def _climb(backend: Backend, request: Request, decision: Plan, file: Make | None
         print(report.announce(decision), file=sys.stderr)
         began = time.monotonic()
         result = attempt(backend, request, decision, option, file)
+        if result.refuted is not None and result.refuted.layer is Layer.PTRACE:
+            tell_of_tracer(backend, request, decision)
         if result.refuted is None or result.output_seen:
             return settled(result)
         print(f"debugrun: refused: {result.refuted.text}", file=sys.stderr)
@@ -115,6 +122,18 @@ def _climb(backend: Backend, request: Request, decision: Plan, file: Make | None
             )
         decision = backend.decide(decision.refute(result.refuted.layer, result.refuted.text))
     raise RefusedError("refused", *report.refusal(decision))
+
+
+def tell_of_tracer(backend: Backend, request: Request, decision: Plan) -> None:
+    """Raise TargetError where another tracer was faster: then no grant helps. The kernel says EPERM either way."""
+    same = replace(request, pid=decision.facts.process.pid, host_pid=None, comm=None)
+    try:
+        backend.look(same, decision.tool)
+    except TargetError as error:
+        if error.code == "traced":
+            raise
+    except DebugrunError:
+        return  # what was refused is told all the same
 
 
 def settled(result: Result) -> int:

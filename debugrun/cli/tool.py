@@ -34,9 +34,7 @@ Output = Annotated[
         "--output", "-o", metavar="FILE", help="the tool's file (strace -o, gdb's log, a core), on this machine"
     ),
 ]
-MayKill = Annotated[
-    bool, typer.Option("--may-kill", help="the process may die: for tools known to kill some (ltrace, of threads)")
-]
+MayKill = Annotated[bool, typer.Option("--may-kill", help="the process may die: for tools known to kill some (ltrace)")]
 Yes = Annotated[bool, typer.Option("--yes", help="with --via recreate: do not ask for confirmation")]
 AutoRestore = Annotated[bool, typer.Option("--auto-restore", help="with --via recreate: undo it when the tool ends")]
 RestartUnder = Annotated[bool, typer.Option("--restart-under", help="with --via recreate: start it under the tool")]

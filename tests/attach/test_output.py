@@ -156,6 +156,25 @@ def test_a_tool_that_writes_no_file_says_so() -> None:
 @pytest.mark.parametrize(
     ("args", "is_misled"),
     [
+        (("-x", "*@libc.so.6"), True),
+        (("-xmalloc",), True),
+        (("-e", "malloc@MAIN-free"), True),
+        (("-e",), True),
+        (("-l", "libc.so.6"), True),
+        (("--library=libc.so.6",), True),
+        (("-x", "*@MAIN"), False),
+        (("-emalloc@MAIN-free@MAIN",), False),
+        (("-S", "-f"), False),
+    ],
+)
+def test_a_value_can_be_what_misleads(args: tuple[str, ...], is_misled: bool) -> None:  # noqa: FBT001 - a column
+    entries = catalog.load("ltrace", NOBODYS_FOLDER).mode(None).misleading
+    assert (misled(args, entries) is not None) == is_misled
+
+
+@pytest.mark.parametrize(
+    ("args", "is_misled"),
+    [
         (("-f", "-k"), True),
         (("-fk",), True),
         (("--stack-trace=full",), True),

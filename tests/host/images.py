@@ -31,8 +31,9 @@ PACKAGES = (
 DATABASE = ("busybox-static", "postgresql", "strace")  # a real service, for tests that recreate it
 SERVICES = ("busybox-static", "gunicorn", "nginx-light", "postgresql", "python3-psycopg2")  # that wait for each other
 SOURCE = "DEBUGRUN_TEST_IMAGES"  # DOCKER_HOST of an engine that has images built already
+FOREIGN = ("busybox-static", "gcc", "gcc-multilib", "libc6-dev")  # a 32-bit libc, and another build of the 64-bit one
+FOREIGN_SUITE = "bookworm"
 OURS = ("debugrun-test/", "debugrun-toolbox:")
-REGISTRY_BASE = f"debian:{SUITE}-slim"
 
 
 def build(client: docker.APIClient) -> None:
@@ -109,8 +110,29 @@ def services(client: docker.APIClient) -> str:
     return name
 
 
-def _base_name(packages: Sequence[str] = PACKAGES, repository: str = "base") -> str:
-    recipe = repr((SUITE, packages, Path(rootfs.__file__).read_text()))
+def foreign(client: docker.APIClient) -> str:
+    """Have an image whose programs are not the toolbox's kind; its name. Raises HostError.
+
+    /opt/crowd and /opt/crowd32 are tests/targets/crowd.c for another glibc than the toolbox's, and for 32 bits.
+    """
+    base = _base_name(FOREIGN, "foreign-base", FOREIGN_SUITE)
+    digest = _digest(base)
+    name = "debugrun-test/foreign:latest"
+    if _label(client, name) == digest:
+        return name
+    _have_base(client, base, FOREIGN, FOREIGN_SUITE)
+    text = """ARG BASE
+FROM $BASE
+COPY tests/targets/crowd.c /opt/
+RUN gcc -g -O1 -o /opt/crowd /opt/crowd.c
+RUN busybox ln -sf usr/lib32 /lib32 && gcc -m32 -g -O1 -o /opt/crowd32 /opt/crowd.c
+"""
+    _build(client, _context(text), tag=name, target=None, base=base, digest=digest)
+    return name
+
+
+def _base_name(packages: Sequence[str] = PACKAGES, repository: str = "base", suite: str = SUITE) -> str:
+    recipe = repr((suite, packages, Path(rootfs.__file__).read_text()))
     return f"debugrun-test/{repository}:{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
@@ -125,17 +147,17 @@ def _label(client: docker.APIClient, name: str) -> str | None:
     return None
 
 
-def _have_base(client: docker.APIClient, name: str, packages: Sequence[str] = PACKAGES) -> None:
+def _have_base(client: docker.APIClient, name: str, packages: Sequence[str] = PACKAGES, suite: str = SUITE) -> None:
     if client.images(name=name):
         return
     mirror = rootfs.mirror()
     if mirror is None:
-        _base_from_registry(client, name, packages)
+        _base_from_registry(client, name, packages, suite)
         return
     _say(f"making {name} from {len(packages)} Debian packages and their dependencies")
     architecture = client.version()["Arch"]
     with tempfile.TemporaryDirectory(prefix="debugrun-") as scratch:
-        archive = rootfs.Archive(mirror=mirror, suite=SUITE, architecture=architecture)
+        archive = rootfs.Archive(mirror=mirror, suite=suite, architecture=architecture)
         debs = rootfs.download(archive, packages, Path(scratch))
         path = Path(scratch) / "root.tar"
         with path.open("wb") as out:
@@ -144,18 +166,23 @@ def _have_base(client: docker.APIClient, name: str, packages: Sequence[str] = PA
         client.import_image(str(path), repository=repository, tag=tag, changes=['CMD ["/bin/sh"]'])
 
 
-def _base_from_registry(client: docker.APIClient, name: str, packages: Sequence[str]) -> None:
-    _say(f"making {name} from {REGISTRY_BASE}")
-    text = (
-        f"FROM {REGISTRY_BASE}\nRUN apt-get update && apt-get install -y --no-install-recommends {' '.join(packages)}\n"
-    )
-    _build(client, _alone(text), tag=name, target=None, base=REGISTRY_BASE, digest="")
+def _base_from_registry(client: docker.APIClient, name: str, packages: Sequence[str], suite: str) -> None:
+    base = f"debian:{suite}-slim"
+    _say(f"making {name} from {base}")
+    text = f"FROM {base}\nRUN apt-get update && apt-get install -y --no-install-recommends {' '.join(packages)}\n"
+    _build(client, _alone(text), tag=name, target=None, base=base, digest="")
 
 
-def _context() -> bytes:
+def _context(dockerfile: str | None = None) -> bytes:
+    """A build context of the targets' sources, with their own Dockerfile or that text."""
     context = io.BytesIO()
     with tarfile.open(fileobj=context, mode="w") as tar:
-        tar.add(DOCKERFILE, "Dockerfile")
+        if dockerfile is None:
+            tar.add(DOCKERFILE, "Dockerfile")
+        else:
+            info = tarfile.TarInfo("Dockerfile")
+            info.size = len(dockerfile)
+            tar.addfile(info, io.BytesIO(dockerfile.encode()))
         tar.add(SOURCES, "tests/targets")
     return context.getvalue()
 

@@ -39,7 +39,7 @@ class Kind:
 
     @property
     def command(self) -> list[str]:
-        return [PROGRAM, str(self.threads), *([self.does] if self.does else []), *(["catches"] if self.catches else [])]
+        return [str(self.threads), *([self.does] if self.does else []), *(["catches"] if self.catches else [])]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,11 +114,13 @@ class Worker:
 
 
 @contextlib.contextmanager
-def worker(client: docker.APIClient, kind: Kind, user: str = "1000:1000") -> Iterator[Worker]:
+def worker(
+    client: docker.APIClient, kind: Kind, user: str = "1000:1000", image: str = IMAGE, program: str = PROGRAM
+) -> Iterator[Worker]:
     """One that runs in a container of its own."""
     name = f"debugrun-crowd-{uuid.uuid4().hex[:8]}"
     host = client.create_host_config(network_mode="none")
-    made = client.create_container(IMAGE, kind.command, name=name, user=user, host_config=host)["Id"]
+    made = client.create_container(image, [program, *kind.command], name=name, user=user, host_config=host)["Id"]
     try:
         client.start(made)
         parent = client.inspect_container(made)["State"]["Pid"]

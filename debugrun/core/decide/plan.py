@@ -41,7 +41,8 @@ class Plan:
     @property
     def harm(self) -> str:
         """What the tool may do to this process by itself, whatever it is granted; "": nothing that is known."""
-        return self.tool.harms_threads if self.facts.process.threads > 1 else ""
+        known = (self.tool.harms, self.tool.harms_threads if self.facts.process.threads > 1 else "")
+        return "; ".join(each for each in known if each)
 
     def narrower(self) -> tuple[Option, ...]:
         """What was rejected on the way: the explanation, and the proof obligation."""

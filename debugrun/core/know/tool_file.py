@@ -124,7 +124,8 @@ class Tool:
     """A debug tool: its binary, its modes, and how it says no. Without `modes` it only starts programs, by `launches`.
 
     `breakpoints`: it writes into the target's text. `stop_signal` makes it detach and end: one, or several, a second
-    apart. `harms_threads`: what it does to a process of several threads, whatever is granted; "": nothing known.
+    apart. `harms`: what it may do to any process, whatever is granted; "": nothing known. `harms_threads`: the same of
+    one with several threads. `spares`: commands that tell as much and do no harm, for a message.
     `toolbox`: the default toolbox image holds it; the large and the rare ones take an image of their own (--image).
     `remote_protocol`: its output is that of a gdb stub. `unsaid` are lines of its errors that are about itself only.
     `examples` are lines to type, each with what it does.
@@ -138,7 +139,9 @@ class Tool:
     failures: tuple[Failure, ...] = ()
     breakpoints: bool = False
     stop_signal: str = "TERM"
+    harms: str = ""
     harms_threads: str = ""
+    spares: str = ""
     file_capabilities: tuple[tuple[str, ...], ...] = ()
     debian: tuple[str, ...] = ()
     pypi: tuple[str, ...] = ()
@@ -199,7 +202,9 @@ def parse(text: str, origin: str) -> Tool:
         failures=tuple(_failure(each) for each in reader.tables("failures")),
         breakpoints=reader.flag("breakpoints"),
         stop_signal=reader.text("stop_signal", "TERM"),
+        harms=reader.text("harms"),
         harms_threads=reader.text("harms_threads"),
+        spares=reader.text("spares"),
         file_capabilities=reader.word_sets("file_capabilities", CAPABILITY, "a capability name such as SYS_PTRACE"),
         debian=packages.texts("debian"),
         pypi=packages.texts("pypi"),
@@ -216,6 +221,8 @@ def parse(text: str, origin: str) -> Tool:
     reader.finish()
     if tool.stop_signal != NUDGE and not set(tool.stop_signal.split(" ")) <= set(STOP_SIGNALS):
         raise reader.fail("stop_signal", f"{tool.stop_signal!r} is neither {NUDGE} nor of {', '.join(STOP_SIGNALS)}")
+    if (tool.harms or tool.harms_threads) and not tool.spares:
+        raise reader.fail("spares", "missing: what to take where the process may not die")
     if modes and tool.default_mode not in modes:
         raise reader.fail("default_mode", f"no such mode: {tool.default_mode}")
     return tool

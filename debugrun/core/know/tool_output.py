@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from debugrun.core.know.toml_table import Reader
@@ -27,19 +28,29 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Misleading:
-    """An option of the tool that gives wrong results in a sidecar: why, and what to type instead."""
+    """An option of the tool that gives wrong results in a sidecar: why, and what to type instead.
+
+    `right`: the values, as a pattern, that give right ones.
+    """
 
     options: tuple[str, ...]
     says: str
     instead: str
+    right: re.Pattern[str] | None = None
 
 
 def parse_misleading(reader: Reader) -> Misleading:
     """An entry of `misleading` of a mode. Raises ToolError."""
+    right = reader.text("right")
+    try:
+        pattern = re.compile(right) if right else None
+    except re.error as error:
+        raise reader.fail("right", f"{right!r} is no regular expression: {error}") from error
     found = Misleading(
         options=reader.texts("options", required=True),
         says=reader.text("says", required=True),
         instead=reader.text("instead", required=True),
+        right=pattern,
     )
     reader.finish()
     return found
@@ -47,13 +58,28 @@ def parse_misleading(reader: Reader) -> Misleading:
 
 def misled(args: Sequence[str], entries: Sequence[Misleading]) -> Misleading | None:
     """What of it was asked for: an option by itself, with a value, or with others in one word (-fk)."""
-    for word in args:
+    for number, word in enumerate(args):
         letters = word[1:] if len(word) > 1 and word[0] == "-" and word[1] != "-" else ""
         for each in entries:
             short = {name[1] for name in each.options if len(name) == 2}  # noqa: PLR2004 - as in -k
-            if word.partition("=")[0] in each.options or (letters.isalpha() and short & set(letters)):
+            if each.right is not None:
+                value = _value(args, number, each.options)
+                if value is not None and each.right.fullmatch(value) is None:
+                    return each
+            elif word.partition("=")[0] in each.options or (letters.isalpha() and short & set(letters)):
                 return each
     return None
+
+
+def _value(args: Sequence[str], number: int, options: Sequence[str]) -> str | None:
+    """What is given to one of the options by that word, or by it and the next: getopt_long(3). None: it is none."""
+    word = args[number]
+    name, equals, value = word.partition("=")
+    if word in options:
+        return args[number + 1] if number + 1 < len(args) else ""
+    if equals and name.startswith("--") and name in options:
+        return value
+    return word[2:] if not word.startswith("--") and word[:2] in options else None
 
 
 def parse(reader: Reader) -> Output:

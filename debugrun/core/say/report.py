@@ -137,8 +137,10 @@ def _admitted(option: Option) -> str:
 def danger(plan: Plan) -> tuple[str, str]:
     """(message, next command) for a tool that may kill this process by itself."""
     process, name = plan.facts.process, plan.tool.name
-    message = f"{name} may kill PID {process.pid} ({process.comm}), which has {process.threads} threads: {plan.harm}"
-    return message, f"debugrun strace {plan.facts.container.name}; or --may-kill, where the process may die"
+    threads = f", which has {process.threads} threads" if process.threads > 1 else ""
+    message = f"{name} may kill PID {process.pid} ({process.comm}){threads}: {plan.harm}"
+    spares = plan.tool.spares.replace("CONTAINER", plan.facts.container.name).replace("PID", str(process.pid))
+    return message, f"{spares}; or --may-kill, where the process may die"
 
 
 def plan_text(plan: Plan) -> str:

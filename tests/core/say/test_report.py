@@ -74,14 +74,19 @@ def test_a_refuted_option_is_recorded_and_the_next_one_taken() -> None:
     assert "tried: ptrace: Operation not permitted." in [g.fact for g in second.options[first.chosen or 0].gates]
 
 
-def test_a_tool_that_may_kill_says_so_of_several_threads_only() -> None:
+def test_a_tool_that_may_kill_says_why_and_what_tells_as_much_without() -> None:
     harmful = cases.decide({"tool": "ltrace", "facts": {"process": {"threads": 3}}})
     message, hint = report.danger(harmful)
     assert "3 threads" in message
-    assert "--may-kill" in hint
+    assert "debugrun strace web 1," in hint
+    assert "debugrun gdb web 1 " in hint
+    assert hint.endswith("--may-kill, where the process may die")
     assert message in report.plan_text(harmful)
     assert json.loads(report.plan_json(harmful))["harm"] == harmful.harm != ""
-    assert not cases.decide({"tool": "ltrace", "facts": {"process": {"threads": 1}}}).harm
+    alone = cases.decide({"tool": "ltrace", "facts": {"process": {"threads": 1}}})
+    assert alone.harm
+    assert alone.harm != harmful.harm
+    assert "threads" not in report.danger(alone)[0]
     assert not cases.decide({"tool": "strace", "facts": {"process": {"threads": 3}}}).harm
 
 

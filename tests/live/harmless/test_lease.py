@@ -35,7 +35,7 @@ GDB = ["-ex", "break work", "-ex", "ignore 1 1000000", "-ex", "continue"]
 BATCH = {
     "gdb": ["gdb", "{}", "--", *GDB],
     "strace": ["strace", "{}", "--", "-f", "-o", "/dev/null"],
-    "ltrace": ["ltrace", "{}", "--", "-f", "-o", "/dev/null"],
+    "ltrace": ["ltrace", "{}", "--may-kill", "--", "-f", "-o", "/dev/null"],
     "perf": ["perf", "{}", "--mode", "record", "--duration", "60"],
 }
 
