@@ -175,19 +175,23 @@ def _limited(
 
 def _sidecar(engine: Engine, sidecar: Sidecar, target: ContainerFacts, mark: str, stack: contextlib.ExitStack) -> Place:
     """Create, attach, start. Its input is attached before the start, so that there is no moment without a lease."""
-    with contextlib.ExitStack() as undo:
+    undo = contextlib.ExitStack()
+    try:
         with ownership.creating(engine, sidecar.name, sidecar.labels, holding=undisturbed):
             container = engine.create_sidecar(sidecar)
+            undo.callback(_discard, engine, container)
         if not sidecar.auto_remove:
             stack.callback(_remove_ended, engine, container)
-        undo.callback(_discard, engine, container)
         stream = engine.attach(container)
         undo.callback(stream.close)
         if mark:
             stream.send_all(f"{mark}\n".encode())
         engine.start(container)
         held = stack.enter_context(contextlib.closing(Lease(stream)))
-        undo.pop_all()
+    except BaseException:
+        with undisturbed():  # a closed terminal, say, after the Ctrl-C that brought us here
+            undo.close()
+        raise
     return Place(engine=engine, container=container, target=target, user=sidecar.user, lease=held, privileged=False)
 
 

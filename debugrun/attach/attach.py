@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Sequence
 
-from debugrun.attach.ending import ending, lost, write
+from debugrun.attach.ending import ending, lost, waiting, write
 from debugrun.attach.invocation import Invocation, Result
 from debugrun.attach.place import Place
 from debugrun.attach.relay import Relay, Turn, wakeups
@@ -120,6 +120,8 @@ class _Batch:
             self.relay.send(turn.typed) if turn.typed else self.relay.close_input()
         if turn.leaving:
             self.relay.close_input()
+        if news := waiting(self.place, self.invocation.tool):
+            write(self.fds[2], news.encode())
         if signal.SIGINT in turn.signals:
             self._interrupt()
         now = time.monotonic()

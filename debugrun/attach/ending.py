@@ -60,6 +60,16 @@ def _outlived(place: Place, tool: str) -> bool:
     return alive
 
 
+def waiting(place: Place, tool: str) -> str:
+    """What to tell of a target that the tool can't get hold of, once; "" when there is nothing."""
+    if place.lease is None or not place.lease.found_waiting():
+        return ""
+    return (
+        f"debugrun: {tool} waits: a thread of {place.target.name} is in state D, waiting in the kernel (vfork, a dead "
+        "NFS), where nothing can stop it; Ctrl-C twice gives up\n"
+    )
+
+
 def _cut_short(place: Place, tool: str) -> DebugrunError | None:
     """What the lease has said that means the end of the tool, or that it never began."""
     said = place.lease.said() if place.lease is not None else frozenset()

@@ -55,6 +55,7 @@ class Lease:
         self._frames = Frames()
         self._output = b""
         self.over = False  # the script has ended
+        self._told_of_wait = False
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
@@ -99,7 +100,8 @@ class Lease:
     def said(self) -> frozenset[str]:
         """What the script has told so far.
 
-        "ready"; "stopped" by a signal; "gone": it missed our beats; "open" and "other": why it started nothing.
+        "ready"; "stopped" by a signal; "gone": it missed our beats; "open" and "other": why it started nothing;
+        "waits": what the tool attaches to waits in the kernel.
         """
         try:
             while parts := self.receive():
@@ -117,6 +119,12 @@ class Lease:
     def ending(self) -> bool:
         """Whether the script is ending its tool, and not because we said so."""
         return not self.said().isdisjoint({"stopped", "gone"})
+
+    def found_waiting(self) -> bool:
+        """Whether what has been read says that the target can't be stopped, as it waits in the kernel; once."""
+        news = not self._told_of_wait and b"waits" in self._output.split()
+        self._told_of_wait = self._told_of_wait or news
+        return news
 
     def close(self) -> None:
         """End the lease: the script ends its tool, if one still runs, and then itself."""

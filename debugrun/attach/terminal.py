@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pexpect import EOF
 from pexpect.spawnbase import SpawnBase
 
-from debugrun.attach.ending import ending, lost, write
+from debugrun.attach.ending import ending, lost, waiting, write
 from debugrun.attach.invocation import Invocation, Result
 from debugrun.attach.place import INTERRUPT, Place
 from debugrun.attach.relay import Relay, Turn, wakeups
@@ -171,6 +171,8 @@ class _Session:
                 self._waiting += typed
         if turn.unread:
             raise LeftError
+        if news := waiting(self.place, self.invocation.tool):
+            self.show(f"\r\n{news.rstrip()}\r\n".encode())
         if signal.SIGINT in turn.signals:
             self.relay.send(INTERRUPT)
         if signal.SIGWINCH in turn.signals and (size := size_of(self._stdout)):

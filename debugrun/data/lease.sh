@@ -21,7 +21,7 @@ set -f
 stop=$1 patience=$2 silence=$3 writes=$4 target=$5 mender=$6 closed=$7 expected=$8 mark='' tool='' start='' wanted=''
 shift 8
 interrupt=${stop%% *} leave=${stop##* }
-before='' phase='' asked='' told='' spent='' now=0 calm=0 since=0 stuck=0 waits=' ' was_stopped=''
+before='' phase='' asked='' told='' spent='' now=0 calm=0 since=0 stuck=0 waits=' ' heard='' was_stopped=''
 SIGINT=0x2 SIGCONT=0x20000 SIGSTOP=0x40000 # as bits of proc_pid_status(5)
 
 # By the kernel's own word: whom it does not keep out it lets follow tini's link exe (ptrace(2), PTRACE_MODE_READ). Our
@@ -61,11 +61,12 @@ send() {
     alive && kill -"$1" "$tool" 2>/dev/null
 }
 
-# For a tool that one signal, or any event of its target, makes let go.
+# For a tool that one signal, or any event of its target, makes let go. "again": it has been told before. ltrace looks at
+# what it was told only when its target does something, if that came while it attached.
 release() {
     if [ "$stop" != CONT ]; then
         send "$stop" && send CONT
-        return
+        [ "${1-}" ] || return
     fi
     set +f
     for status in /proc/[0-9]*/status; do
@@ -153,6 +154,16 @@ look() {
     [ $fresh -gt 0 ] && phase=joining.$held.$fresh
 }
 
+# Whether a thread that the tool has taken hold of has waited in the kernel since before, so that it does not stop.
+waits_still() {
+    for each in $waits; do
+        status=${each%:*}
+        status_of "$status"
+        [ "$state" = D ] && is_tool "$tracer" && waits_since_before && return
+    done
+    return 1
+}
+
 waits_since_before() {
     case $waits in *" $status:$switches "*) ;; *) return 1 ;; esac
 }
@@ -229,7 +240,7 @@ pass_on() {
             return
         fi
         alive || wanted=
-        look
+        observe
         idle && rested=1 || rested=
         case $phase in
         joining*) ;;
@@ -252,8 +263,8 @@ let_go() {
             urge
         else
             if [ "$now" -ge "$again" ]; then
-                release
-                again=$((now + 5))
+                release $told
+                again=$((now + 5)) told=again
             fi
             if [ "$writes" ] && [ "$target" ]; then
                 observe
@@ -426,6 +437,7 @@ hold() {
         int) wanted=1 ;;
         hup) send HUP ;;
         stop) let_go ;;
+        '') [ "$waits" != ' ' ] && [ ! "$heard" ] && waits_still && heard=1 && echo "${mark}waits" ;;
         esac
         [ "$wanted" ] && pass_on
     done

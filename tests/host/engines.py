@@ -1,15 +1,17 @@
 """Other engines beside the one in reach: `python -m tests.host.engines up|down|forget NAME`.
 
 A name is that of a series (`docker-28.5`), with variants behind it: `docker-28.5-rootless`, `docker-28.5-remap`,
-`podman-5.8-runc`. Each comes out of the packages of a Debian suite, which are unpacked below the state folder once and
-never installed. `up` prints its DOCKER_HOST; `down` ends it and deletes its containers and images; `forget` deletes
-the unpacked programs too. Needs root, and a Debian for its apt.
+`podman-5.8-runc`, `docker-28.5-restore` (live-restore: its containers outlive it). Each comes out of the packages of a
+Debian suite, which are unpacked below the state folder once and never installed. `up` prints its DOCKER_HOST; `down`
+ends it and deletes its containers and images; `forget` deletes the unpacked programs too. Needs root, and a Debian for
+its apt.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import platform
 import shutil
@@ -70,7 +72,7 @@ SERIES = {
     "podman-5.4": Series(kind="podman", suite="trixie", packages=(*PODMAN, "containers-storage")),
     "podman-5.8": Series(kind="podman", suite="sid", packages=(*PODMAN, "containers-storage")),
 }
-VARIANTS = {"docker": ("rootless", "remap"), "podman": ("rootless", "runc", "crun")}
+VARIANTS = {"docker": ("rootless", "remap", "restore"), "podman": ("rootless", "runc", "crun")}
 
 
 def up(name: str) -> str:
@@ -88,7 +90,7 @@ def up(name: str) -> str:
             raise HostError(f"{home} is too long for a socket's path; try: DEBUGRUN_TEST_STATE=/tmp/dt")
         root = _root(series)
         _end(home)
-        _prepare(home, series, root)
+        _prepare(home, series, root, restore="restore" in variants)
         _start(name, home, root, socket, [series.kind, *variants])
     return host
 
@@ -103,6 +105,46 @@ def unpacked(name: str) -> Path:
 def running(name: str) -> bool:
     """Whether that engine answers."""
     return _answers(f"unix://{_home(name) / 's' / 'd.sock'}")
+
+
+def restart(name: str, number: signal.Signals) -> None:
+    """End the dockerd of a "restore" variant by that signal, and start it again among the containers that it had."""
+    home = _home(name)
+    (dockerd,) = [pid for pid in _members(home) if _comm(pid) == "dockerd"]
+    process = Path(f"/proc/{dockerd}")
+    words = [os.fsdecode(each) for each in (process / "cmdline").read_bytes().split(b"\0")[:-1]]
+    entries = (os.fsdecode(each).partition("=") for each in (process / "environ").read_bytes().split(b"\0")[:-1])
+    environment = {key: value for key, _, value in entries}
+    namespace = (process / "ns/mnt").readlink()
+    os.kill(dockerd, number)
+    deadline = time.monotonic() + STARTS_WITHIN
+    while _comm(dockerd) == "dockerd" and not _is_dead(dockerd) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    shims = [pid for pid in _members(home) if _comm(pid).startswith("containerd-shim")]
+    inside = next(pid for pid in shims if Path(f"/proc/{pid}/ns/mnt").readlink() == namespace)
+    with (home / "log").open("a") as log:
+        again = subprocess.Popen(
+            ["nsenter", "--target", str(inside), "--mount", "--net", *words],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd="/", start_new_session=True,
+        )  # fmt: skip
+    while not _answers(f"unix://{home / 's' / 'd.sock'}"):
+        if again.poll() is not None or time.monotonic() > deadline:
+            tail = "\n".join((home / "log").read_text().splitlines()[-5:])
+            raise HostError(f"{name} did not start again:\n{tail}")
+        time.sleep(0.1)
+    again.returncode = 0  # as the first one
+
+
+def _comm(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
+
+
+def _is_dead(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] in "ZX"
+    return True
 
 
 def down(name: str) -> None:
@@ -201,7 +243,7 @@ def _any_date(scratch: Path) -> Iterator[None]:
             os.environ["APT_CONFIG"] = before
 
 
-def _prepare(home: Path, series: Series, root: Path) -> None:
+def _prepare(home: Path, series: Series, root: Path, *, restore: bool) -> None:
     """The engine's folders, and what its /etc has on top of the machine's."""
     for each in ("etc", "work", "data", "s", "user"):
         (home / each).mkdir(parents=True, exist_ok=True)
@@ -218,7 +260,8 @@ def _prepare(home: Path, series: Series, root: Path) -> None:
         (home / "etc/containers/containers.conf").write_text(PODMAN_LIMITS)
     else:
         (home / "etc/docker").mkdir(exist_ok=True)
-        (home / "etc/docker/daemon.json").write_text("{}\n")  # never this machine's own configuration
+        configuration = {"live-restore": True} if restore else {}
+        (home / "etc/docker/daemon.json").write_text(json.dumps(configuration))  # never this machine's own
 
 
 def _start(name: str, home: Path, root: Path, socket: Path, words: list[str]) -> None:

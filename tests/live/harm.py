@@ -31,7 +31,8 @@ from tests.live.crowds import Kind, Look, Worker
 from tests.live.direct import Held, Sidecar
 
 SETTLES = 45.0  # seconds for the last of it to be gone, on a busy machine
-ATTACHES = 30.0  # seconds for a tool to be there
+PER_THREAD = 0.05  # more of them: each look of the lease, and each step of a debugger, goes through all threads
+ATTACHES = 90.0  # seconds for a tool to be there, on a busy machine
 LINGERS = 6.0  # seconds that a tool which was told itself has before its client is
 
 BREAK = ["-batch", "-ex", "break work", "-ex", "ignore 1 1000000", "-ex", "continue"]
@@ -103,11 +104,26 @@ def drawn(
         return Trial(tool=tool, kind=kind, end=end, moment=moment, delay=delay, pause=dice.uniform(1, 12))
 
 
+def settles(kind: Kind) -> float:
+    """Seconds for the last of it to be gone."""
+    return SETTLES + PER_THREAD * kind.threads
+
+
 @contextlib.contextmanager
 def client(worker: Worker, trial: Trial) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], None]]]:
     """debugrun at work, and how its terminal is closed."""
     tool, args = TOOLS[trial.tool]
-    words = [sys.executable, "-m", "debugrun", tool, worker.name, str(worker.pid), *(["--", *args] if args else [])]
+    own = ["--may-kill"] if tool == "ltrace" else []
+    words = [
+        sys.executable,
+        "-m",
+        "debugrun",
+        tool,
+        worker.name,
+        str(worker.pid),
+        *own,
+        *(["--", *args] if args else []),
+    ]
     if trial.end != "terminal closed":
         # With input in half of them: a tool without any starts with its sidecar, and is held in another way.
         stdin = subprocess.PIPE if tool == "gdbserver" or int(trial.delay * 1000) % 2 else subprocess.DEVNULL
@@ -136,14 +152,14 @@ def run(worker: Worker, trial: Trial) -> tuple[Look, Look, list[str], str]:
     with client(worker, trial) as (process, close):
         if _wait(worker, trial, lambda: process.poll() is None):
             _end(worker, trial, process, close)
-        deadline = time.monotonic() + SETTLES
+        deadline = time.monotonic() + settles(worker.kind)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(LINGERS if trial.end in TOOL else SETTLES)
+            process.wait(LINGERS if trial.end in TOOL else settles(worker.kind))
         if process.poll() is None:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(deadline - time.monotonic())
-        after, left = worker.settled(before, max(SETTLES / 2, deadline - time.monotonic()))
+        after, left = worker.settled(before, max(settles(worker.kind) / 2, deadline - time.monotonic()))
         said = ""
         if process.stderr is not None:
             process.kill()
@@ -199,8 +215,8 @@ def run_direct(sidecar: Sidecar, trial: Trial) -> tuple[Look, Look, list[str], s
     if trial.end in TOOL or trial.end == "client INT":
         held.ended(LINGERS)
     held.end_input()
-    deadline = time.monotonic() + SETTLES
-    left = [] if held.ended(SETTLES) else ["the lease has not ended"]
+    deadline = time.monotonic() + settles(worker.kind)
+    left = [] if held.ended(settles(worker.kind)) else ["the lease has not ended"]
     after, _ = worker.settled(before, max(2.0, deadline - time.monotonic()))
     return before, after, left, ""
 

@@ -34,6 +34,8 @@ CASES = [
     trial("gdb", Kind(threads=40), "tool KILL"),
     trial("gcore", Kind(threads=3, catches=True), "client KILL"),
     trial("gdb", Kind(threads=3, does="vfork"), "client TERM", moment="at work"),
+    # Not let go of at all: asked to interrupt while it attached, nobody counted how long that took.
+    trial("gdb", Kind(threads=3, does="vfork"), "client INT", moment="at work"),
     # A second SIGSTOP was left to one that was stopped before.
     trial("gdb", Kind(threads=3, stopped=True), "client HUP", moment="at work"),
     # Told twice while it took its breakpoints out.
@@ -65,6 +67,23 @@ def test_a_target_that_is_restarted(engine: docker.APIClient, toolbox: str) -> N
     # By the time that we look it may be down still.
     assert b"was restarted while gdb was at it" in said or b"ended while gdb was at it" in said
     assert b"sidecar was killed" not in said
+
+
+@pytest.mark.parametrize("tool", ["gdb", "gcore"])
+def test_a_target_that_nothing_can_stop_is_told_of(engine: docker.APIClient, toolbox: str, tool: str) -> None:
+    assert toolbox
+    with crowds.worker(engine, Kind(does="vfork")) as worker:
+        before = worker.look()
+        case = trial(tool, worker.kind, "client TERM")
+        with harm.client(worker, case) as (process, _):
+            assert process.stderr is not None
+            told = next((line for line in process.stderr if b"in state D" in line), b"")
+            process.terminate()
+            process.stderr.read()
+            process.wait(harm.SETTLES)
+        after, left = worker.settled(before, harm.SETTLES)
+    assert f"{tool} waits: a thread of {worker.name}".encode() in told
+    assert (harm.difference(before, after), left) == ("", [])
 
 
 @pytest.mark.slow
