@@ -29,6 +29,7 @@ import time
 PAGE = os.sysconf("SC_PAGE_SIZE")
 CHUNK = 1 << 20  # bytes of memory that are read at a time
 GRAIN = 64 << 10  # zeros of that size, so aligned, become a hole
+TOLD_AFTER = 3.0  # seconds that we wait for a thread to stop before we say so
 STOPS_WITHIN = 20.0  # seconds for each thread to come to a stop; one in an uninterruptible wait may not
 PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_GETREGSET, PTRACE_DETACH = 0x4206, 0x4207, 0x4204, 17
 WALL = 0x40000000  # waitpid(2): threads too
@@ -123,6 +124,7 @@ class Threads:
     def _await_stop(self, tid: int, deadline: float) -> bool:
         """Whether it has stopped; False: it has ended. Raises RefusedError."""
         pause = 0.0005
+        tell_at = time.monotonic() + TOLD_AFTER
         while True:
             try:
                 found, status = os.waitpid(tid, WALL | os.WNOHANG)
@@ -139,6 +141,10 @@ class Threads:
             if time.monotonic() > deadline:
                 state = stat_of(tid)[0]
                 raise RefusedError(f"thread {tid} does not stop within {STOPS_WITHIN:.0f} s: its state is {state}")
+            if time.monotonic() > tell_at:
+                tell_at = deadline
+                state = "in state D, waiting in the kernel" if stat_of(tid)[0] == "D" else "running"
+                print(f"gcore waits: thread {tid} does not stop: it is {state}", file=sys.stderr, flush=True)
             time.sleep(pause)
             pause = min(pause * 2, 0.02)
 
