@@ -436,7 +436,7 @@ hold() {
             ;;
         int) wanted=1 ;;
         hup) send HUP ;;
-        stop) let_go ;;
+        stop) let_go || kill_it ;;
         '') [ "$waits" != ' ' ] && [ ! "$heard" ] && waits_still && heard=1 && echo "${mark}waits" ;;
         esac
         [ "$wanted" ] && pass_on

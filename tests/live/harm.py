@@ -157,6 +157,7 @@ def run(worker: Worker, trial: Trial) -> tuple[Look, Look, list[str], str]:
             process.wait(LINGERS if trial.end in TOOL else settles(worker.kind))
         if process.poll() is None:
             process.terminate()
+            deadline = time.monotonic() + settles(worker.kind)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(deadline - time.monotonic())
         after, left = worker.settled(before, max(settles(worker.kind) / 2, deadline - time.monotonic()))
