@@ -39,6 +39,8 @@ def main() -> None:
         print(f"debugrun: {printable(error.message)}", file=sys.stderr)
         if error.hint:
             print(f"debugrun: try: {printable(error.hint)}", file=sys.stderr)
+        for line in error.lines:
+            print(printable(line), file=sys.stderr)
         status = error.status
     except KeyboardInterrupt:
         status = EXIT_INTERRUPT

@@ -12,16 +12,20 @@ EXIT_INTERRUPT = 130
 class DebugrunError(Exception):
     """One clear line, the next command to type, and the exit status.
 
-    `code` is stable and machine-readable; `hint` is what to type or do next, without a full stop.
+    `code` is stable and machine-readable; `hint` is what to type or do next, without a full stop. `lines` follow it:
+    a choice, or a text to copy.
     """
 
     status = EXIT_FAILED
 
-    def __init__(self, code: str, message: str, hint: str = "", *, status: int | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, hint: str = "", *, status: int | None = None, lines: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.hint = hint
+        self.lines = lines
         if status is not None:
             self.status = status
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,14 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from debugrun.attach import attach, output, planned
+from debugrun.attach import apply, attach, output, planned
 from debugrun.attach.invocation import Invocation, Result, can_start_with, invocations
 from debugrun.attach.place import Place
 from debugrun.core.ask.pod_reference import is_pod_reference
 from debugrun.core.ask.request import Request
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.grants import Layer, Option, Placement
-from debugrun.core.know.facts import Facts
+from debugrun.core.know.facts import ContainerFacts, Facts
 from debugrun.core.know.tool_file import Tool
 from debugrun.core.know.tool_output import misled
 from debugrun.core.say import report
@@ -61,16 +62,32 @@ class Backend(Protocol):
     def place(self, decision: Plan, option: Option, steps: Sequence[Invocation]) -> AbstractContextManager[Place]:
         """Where the steps run, one after the other; nothing of it stays behind."""
 
+    def planned(
+        self,
+        decision: Plan,
+        option: Option,
+        *,
+        only: Sequence[str] = (),
+        lets_go: bool = False,
+        helpers: Sequence[str] = (),
+    ) -> AbstractContextManager[Place]:
+        """The same for programs of ours in place of the tool: see `attach.planned.place`."""
+
+    def beside(
+        self, option: Option, target: ContainerFacts, *, tool: str, only: Sequence[str] = ()
+    ) -> AbstractContextManager[Place]:
+        """Where a program of ours runs that no plan was made for; `only` may be the only one."""
+
 
 class Containers:
     """The containers of a Docker engine, or of one that speaks its API."""
 
     def __init__(self, connection: engine.Engine) -> None:
-        self._connection = connection
+        self.connection = connection
 
     def look(self, request: Request, tool: Tool | None) -> Facts:
         """Observe the process that is meant."""
-        return look(self._connection, request, tool)
+        return look(self.connection, request, tool)
 
     def decide(self, decision: Plan, *, everything: bool = False) -> Plan:  # noqa: ARG002 - as Backend has it
         """The plan as it is: all rules of such an engine are known."""
@@ -79,7 +96,34 @@ class Containers:
     def place(self, decision: Plan, option: Option, steps: Sequence[Invocation]) -> AbstractContextManager[Place]:
         """A sidecar, or the container itself."""
         only = steps[0].argv if can_start_with(steps, option, decision.facts) else ()
-        return planned.place(self._connection, decision, option, only=only)
+        return planned.place(self.connection, decision, option, only=only)
+
+    def planned(
+        self,
+        decision: Plan,
+        option: Option,
+        *,
+        only: Sequence[str] = (),
+        lets_go: bool = False,
+        helpers: Sequence[str] = (),
+    ) -> AbstractContextManager[Place]:
+        """A sidecar."""
+        return planned.place(self.connection, decision, option, only=only, lets_go=lets_go, helpers=helpers)
+
+    def beside(
+        self, option: Option, target: ContainerFacts, *, tool: str, only: Sequence[str] = ()
+    ) -> AbstractContextManager[Place]:
+        """A sidecar of the toolbox."""
+        return apply.place(
+            self.connection,
+            option,
+            target,
+            session=os.urandom(6).hex(),
+            tool=tool,
+            breakpoints=False,
+            only=only,
+            toolbox=True,
+        )
 
 
 def debug(backend: Backend, request: Request, folder: Path) -> int:

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from debugrun.cli.options import Container, Json, MaxGrant, interruptible
+from debugrun.cli.options import Container, Json, KubernetesContext, MaxGrant, Namespace, interruptible
 from debugrun.core.ask.request import ceiling
 from debugrun.oncall import stacks as flow
+from debugrun.oncall.ground import Where
 from debugrun.toolbox import catalog
 
 OnePid = Annotated[
@@ -17,7 +18,15 @@ OnePid = Annotated[
 
 
 @interruptible
-def bt(*, container: Container, pid: OnePid = 1, max_grant: MaxGrant = "seccomp", as_json: Json = False) -> None:
+def bt(  # noqa: PLR0913 - each is an option of the command line
+    *,
+    container: Container,
+    pid: OnePid = 1,
+    max_grant: MaxGrant = "seccomp",
+    namespace: Namespace = None,
+    kubernetes_context: KubernetesContext = None,
+    as_json: Json = False,
+) -> None:
     r"""Show the stacks of one process with arguments and locals, every frame: `debugrun stacks` in depth.
 
     The process stands still only while its registers and stacks are copied. What lies elsewhere in its memory is not in
@@ -27,5 +36,8 @@ def bt(*, container: Container, pid: OnePid = 1, max_grant: MaxGrant = "seccomp"
     debugrun bt web 7
     """
     limit = ceiling(max_grant, "sidecar")
-    wish = flow.Wish(refs=(container,), pids=(pid,), variables=True, full=True, as_json=as_json, ceiling=limit)
+    where = Where(namespace=namespace, kubernetes_context=kubernetes_context)
+    wish = flow.Wish(
+        refs=(container,), pids=(pid,), variables=True, full=True, as_json=as_json, ceiling=limit, where=where
+    )
     raise typer.Exit(flow.run(wish, catalog.user_directory()))

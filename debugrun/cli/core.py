@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from debugrun.cli.options import Container, MaxGrant, Pid, finite, interruptible
+from debugrun.cli.options import Container, KubernetesContext, MaxGrant, Namespace, Pid, finite, interruptible
 from debugrun.core.ask.request import ceiling
 from debugrun.oncall import core as flow
 from debugrun.toolbox import catalog
@@ -33,6 +33,8 @@ def core(  # noqa: PLR0913 - each is an option of the command line
     no_bundle: NoBundle = False,
     max_pause: Pause = 5,
     max_grant: MaxGrant = "seccomp",
+    namespace: Namespace = None,
+    kubernetes_context: KubernetesContext = None,
 ) -> None:
     r"""Copy a running process into a core file here; it goes on. FILE.bundle holds the program and its libraries.
 
@@ -53,5 +55,7 @@ def core(  # noqa: PLR0913 - each is an option of the command line
         zstd=zstd,
         pause=max_pause,
         ceiling=ceiling(max_grant, "sidecar"),
+        namespace=namespace,
+        kubernetes_context=kubernetes_context,
     )
     raise typer.Exit(flow.run(wish, catalog.user_directory()))

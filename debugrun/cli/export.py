@@ -11,11 +11,14 @@ from typing import Annotated
 
 import typer
 
+from debugrun import session
 from debugrun.cli.options import (
     HostPid,
     Image,
     Json,
+    KubernetesContext,
     MaxGrant,
+    Namespace,
     OptionalContainer,
     Pid,
     ToolFile,
@@ -23,6 +26,7 @@ from debugrun.cli.options import (
     interruptible,
 )
 from debugrun.cli.saved_facts import read_facts
+from debugrun.core.ask.pod_reference import is_pod_reference
 from debugrun.core.ask.request import TOOLBOX, Request, ceiling
 from debugrun.core.export import FORMATS, Ask, Export
 from debugrun.core.export.choose import ASSUMED, Wish, assumed, choose
@@ -84,6 +88,8 @@ def export(  # noqa: PLR0913 - each is an option of the command line
     max_grant: MaxGrant = "seccomp",
     image: Image = None,
     tool_file: ToolFile = None,
+    namespace: Namespace = None,
+    kubernetes_context: KubernetesContext = None,
     as_json: Json = False,
 ) -> None:
     r"""Write the grant that a tool needs in the words of an orchestrator.
@@ -111,6 +117,8 @@ def export(  # noqa: PLR0913 - each is an option of the command line
         image=image,
         tool_file=tool_file,
         ceiling=ceiling(max_grant, None),
+        namespace=namespace,
+        kubernetes_context=kubernetes_context,
     )
     wish = Wish(name=to, format=FORMATS[to], ceiling=request.ceiling, number=option, target=service, image=image or "")
     made, why = _decided(request, wish, mode, facts)
@@ -140,6 +148,10 @@ def _decided(request: Request, wish: Wish, mode: str, facts_file: Path | None) -
     elif not request.container:
         facts = assumed(tool, request.image or TOOLBOX)
         print(f"debugrun: {ASSUMED}", file=sys.stderr)
+    elif is_pod_reference(request.container):
+        with session.reach(request) as backend:
+            facts = backend.look(request, tool)
+        wish = replace(wish, target=wish.target or facts.container.name.rpartition("/")[2])
     else:
         with engines.connect() as connection:
             facts = look(connection, request, tool)

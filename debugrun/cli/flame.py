@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from debugrun.cli.options import Container, MaxGrant, Pid, interruptible
+from debugrun.cli.options import Container, KubernetesContext, MaxGrant, Namespace, Pid, interruptible
 from debugrun.core.ask.request import ceiling
 from debugrun.oncall import flame as flow
 from debugrun.toolbox import catalog
@@ -48,6 +48,8 @@ def flame(  # noqa: PLR0913 - each is an option of the command line
     output: Output = None,
     diff: Before = None,
     max_grant: MaxGrant = "seccomp",
+    namespace: Namespace = None,
+    kubernetes_context: KubernetesContext = None,
 ) -> None:
     r"""Sample a process with perf, name the hottest functions, and write flame graphs.
 
@@ -70,5 +72,7 @@ def flame(  # noqa: PLR0913 - each is an option of the command line
         outputs=tuple(output or ()),
         diff=diff,
         ceiling=ceiling(max_grant, "sidecar"),
+        namespace=namespace,
+        kubernetes_context=kubernetes_context,
     )
     raise typer.Exit(flow.run(wish, catalog.user_directory()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +15,9 @@ from debugrun.cli.options import (
     FactsFile,
     HostPid,
     Json,
+    KubernetesContext,
     ModeName,
+    Namespace,
     OptionalContainer,
     OptionalTool,
     Pid,
@@ -41,6 +45,10 @@ Seccomp = Annotated[str, typer.Option("--seccomp", metavar="default|unconfined|F
 Privileged = Annotated[bool, typer.Option("--privileged", help="as docker run and docker exec have it")]
 AppArmor = Annotated[str | None, typer.Option("--apparmor", metavar="LABEL", help="default: docker-default")]
 NoNewPrivileges = Annotated[bool, typer.Option("--no-new-privileges", help="file capabilities are void then")]
+SecurityContext = Annotated[
+    Path | None,
+    typer.Option("--security-context", metavar="FILE", help="of a pod's ephemeral container: JSON or YAML"),
+]
 
 
 @interruptible
@@ -63,11 +71,19 @@ def judge(  # noqa: PLR0913 - each is an option of the command line
     mode: ModeName = None,
     tool_file: ToolFile = None,
     facts: FactsFile = None,
+    namespace: Namespace = None,
+    kubernetes_context: KubernetesContext = None,
+    security_context: SecurityContext = None,
     as_json: Json = False,
 ) -> None:
-    """Say whether exactly this would work: open, closed or unknown, and what every layer says to it.
+    r"""Say whether exactly this would work: open, closed or unknown, and what every layer says to it.
 
-    The defaults are Docker's. A line of one's own can be pasted instead: debugrun judge -- docker run ... gdb -p 1
+    The defaults are Docker's. A line of one's own can be pasted instead, and for a pod a securityContext named:
+
+    \b
+    debugrun judge -- docker run --pid container:web ... gdb -p 1
+    debugrun judge gdb pod/web -- kubectl debug web --image IMAGE --target app --profile=general -- gdb -p 1
+    debugrun judge gdb pod/web --security-context debug.yaml
 
     Exit status: 0 open, 126 closed, 125 unknown: a script that goes on at 0 never goes on unsure.
     """
@@ -91,9 +107,19 @@ def judge(  # noqa: PLR0913 - each is an option of the command line
         no_new_privileges=no_new_privileges,
         privileged=privileged,
     )
+    if security_context is not None:
+        attempt = Attempt(placement=limit.via, context=json.dumps(question.read_context(security_context)))
     asked = Question(
         request=Request(
-            tool=tool, container=container, pid=pid, host_pid=host_pid, comm=name, mode=mode, tool_file=tool_file
+            tool=tool,
+            container=container,
+            pid=pid,
+            host_pid=host_pid,
+            comm=name,
+            mode=mode,
+            tool_file=tool_file,
+            namespace=namespace,
+            kubernetes_context=kubernetes_context,
         ),
         folder=catalog.user_directory(),
         facts_file=facts,
@@ -112,13 +138,14 @@ def answer(asked: Question, *, as_json: bool) -> int:
 
 
 def _answer(asked: Question) -> tuple[Plan, Option]:
-    tool, mode, facts, typed = question.look(asked)
-    attempt = typed or Attempt(placement=Placement.SIDECAR)
-    if attempt.placement is Placement.SIDECAR and not asked.pasted:
-        target = f"container:{facts.container.name}"
-        network = target if mode.network == "target" else attempt.network
-        joined = target if mode.about_process else attempt.pid_mode
-        attempt = dataclasses.replace(attempt, pid_mode=joined, network=network)
-    option = judged(attempt, tool, mode, facts)
+    with question.look(asked) as looked:
+        tool, mode, facts = looked.tool, looked.mode, looked.facts
+        attempt = looked.attempt or Attempt(placement=Placement.SIDECAR)
+        if attempt.placement is Placement.SIDECAR and not asked.pasted:
+            target = f"container:{facts.container.name}"
+            network = target if mode.network == "target" else attempt.network
+            joined = target if mode.about_process else attempt.pid_mode
+            attempt = dataclasses.replace(attempt, pid_mode=joined, network=network)
+        option = looked.asked(judged(attempt, tool, mode, facts), asked.request.ceiling)
     empty = Plan(tool=tool, mode=mode, facts=facts, ceiling=asked.request.ceiling, options=(), chosen=None)
     return empty, option

@@ -32,6 +32,7 @@ from debugrun.cli.options import (
 )
 from debugrun.cli.saved_facts import read_facts
 from debugrun.core.ask.request import Request, ceiling
+from debugrun.core.decide import admitted
 from debugrun.core.decide.plan import plan as decide
 from debugrun.core.know.printable import printable
 from debugrun.core.say import report
@@ -131,7 +132,7 @@ def show_plan(request: Request, folder: Path, *, facts_file: Path | None, as_jso
     """Print the decision; 126 when nothing within the ceiling works."""
     tool, mode = find_tool(request, folder)
     if facts_file is not None:
-        decision = with_lines(decide(tool, mode, read_facts(facts_file), request.ceiling))
+        decision = admitted.with_admission(with_lines(decide(tool, mode, read_facts(facts_file), request.ceiling)))
     elif request.container:
         with session.reach(request) as backend:
             found = with_lines(decide(tool, mode, backend.look(request, tool), request.ceiling))

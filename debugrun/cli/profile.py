@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from debugrun.cli.options import ModeName, OptionalContainer, Pid, ToolFile, ToolName, interruptible
+from debugrun import session
+from debugrun.cli.options import (
+    KubernetesContext,
+    ModeName,
+    Namespace,
+    OptionalContainer,
+    Pid,
+    ToolFile,
+    ToolName,
+    interruptible,
+)
 from debugrun.core.ask.request import Request
 from debugrun.core.decide import judge, widen_profile
 from debugrun.core.decide.launch import ASLR_OFF
@@ -19,7 +29,6 @@ from debugrun.core.know.tool_file import Mode, Tool
 from debugrun.core.rules import seccomp
 from debugrun.engine import engine
 from debugrun.errors import RefusedError, UsageError
-from debugrun.observe.target import look
 from debugrun.toolbox import catalog
 from debugrun.values import dataclass
 
@@ -60,12 +69,22 @@ def profile(  # noqa: PLR0913 - each is an option of the command line
     explain: Explain = False,
     output: Output = None,
     tool_file: ToolFile = None,
+    namespace: Namespace = None,
+    kubernetes_context: KubernetesContext = None,
 ) -> None:
     """Print the seccomp profile that a tool needs: the one in force plus the blocked calls, nothing else.
 
     In force is the container's own, else the engine's default. Without a container: the engine's default.
     """
-    request = Request(tool=tool, container=container, pid=pid, mode=mode, tool_file=tool_file)
+    request = Request(
+        tool=tool,
+        container=container,
+        pid=pid,
+        mode=mode,
+        tool_file=tool_file,
+        namespace=namespace,
+        kubernetes_context=kubernetes_context,
+    )
     wish = Wish(base=base, output=output, explain=explain, aslr=not no_aslr)
     show(request, catalog.user_directory(), wish)
 
@@ -82,8 +101,12 @@ def show(request: Request, folder: Path, wish: Wish) -> None:
     )
     mode = _mode(tool, request.mode, wish)
     needs = [*mode.needs, *(() if wish.aslr else (ASLR_OFF,))]
-    with engine.connect() as connection:
-        facts = look(connection, request, tool) if request.container else _of_engine(connection)
+    if request.container:
+        with session.reach(request) as backend:
+            facts = backend.look(request, tool)
+    else:
+        with engine.connect() as connection:
+            facts = _of_engine(connection)
     base = _base(wish, facts, tool, mode)
     about = f"{tool.name} {mode.name}"
     again = f"debugrun plan {tool.name} {facts.container.name or 'CONTAINER'}"

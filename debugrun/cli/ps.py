@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from debugrun.cli.completion import complete_containers
-from debugrun.cli.options import Json, finite, interruptible
+from debugrun.cli.options import Json, KubernetesContext, Namespace, finite, interruptible
 from debugrun.core.ask.number import LONGEST
 from debugrun.oncall import ps as flow
+from debugrun.oncall.ground import Where
 
 Containers = Annotated[
     list[str] | None,
@@ -22,7 +23,7 @@ Everything = Annotated[bool, typer.Option("--all", "-a", help="all containers th
 
 
 @interruptible
-def ps(
+def ps(  # noqa: PLR0913 - each is an option of the command line
     *,
     container: Containers = None,
     project: Project = None,
@@ -39,6 +40,8 @@ def ps(
             help="again and again, until Ctrl-C",
         ),
     ] = None,
+    namespace: Namespace = None,
+    kubernetes_context: KubernetesContext = None,
     as_json: Json = False,
 ) -> None:
     r"""Show what each process waits for, the most suspicious first: who waits for whom, since when; how others ended.
@@ -49,6 +52,8 @@ def ps(
     debugrun ps web                one container
     debugrun ps --project shop     a whole compose project, also what of it has ended
     debugrun ps --all --watch 2    everything, every two seconds
+    debugrun ps pod/web -n shop    a pod's container
     """
-    status = flow.run(container or (), project, everything=everything, watch=watch, as_json=as_json)
+    where = Where(namespace=namespace, kubernetes_context=kubernetes_context)
+    status = flow.run(container or (), project, everything=everything, watch=watch, as_json=as_json, where=where)
     raise typer.Exit(status)

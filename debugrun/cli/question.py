@@ -1,22 +1,29 @@
-"""What `judge` and `why` are asked: about the target in reach or saved facts, in words or as a docker line."""
+"""What `judge` and `why` are asked: about the target in reach or saved facts, in words or as a pasted line."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+import functools
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from debugrun import session
 from debugrun.cli.saved_facts import read_facts
-from debugrun.core.ask import dockerline
+from debugrun.core.ask import dockerline, kubectl_line
 from debugrun.core.ask.attempt import Attempt
+from debugrun.core.ask.pod_reference import is_pod_reference
 from debugrun.core.ask.request import Request
+from debugrun.core.decide import admitted
+from debugrun.core.decide.plan import Plan
+from debugrun.core.grants import Ceiling, Option
 from debugrun.core.know.facts import Facts
+from debugrun.core.know.json_access import Json, mapping
 from debugrun.core.know.tool_file import Mode, Tool
 from debugrun.engine import engine
 from debugrun.errors import UsageError
 from debugrun.launch import typed
-from debugrun.observe.target import look as observe
 from debugrun.toolbox import catalog
 from debugrun.values import dataclass
 
@@ -35,21 +42,42 @@ class Question:
     attempt: Attempt | None = None
 
 
-def look(question: Question) -> tuple[Tool, Mode, Facts, Attempt | None]:
-    """(tool, mode, facts, the attempt). The docker line fills in what was not said; both must agree."""
-    if question.facts_file is not None:
-        return _asked(question, None)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Looked:
+    """What an answer is made of; `decide` lets who has to be asked answer to the option that a plan takes."""
+
+    tool: Tool
+    mode: Mode
+    facts: Facts
+    attempt: Attempt | None
+    decide: Callable[[Plan], Plan]
+    answers: Callable[[Plan], Plan]  # the same, to all of its options
+
+    def asked(self, option: Option, ceiling: Ceiling) -> Option:
+        """One option, with the answers of all who have to be asked."""
+        alone = Plan(tool=self.tool, mode=self.mode, facts=self.facts, ceiling=ceiling, options=(option,), chosen=None)
+        return self.answers(alone).options[0]
+
+
+@contextlib.contextmanager
+def look(question: Question) -> Iterator[Looked]:
+    """What was asked, with the facts. The pasted line fills in what was not said; both must agree."""
+    line = _parsed(question.pasted) if question.pasted else None
     with contextlib.ExitStack() as stack:
-        return _asked(question, lambda: stack.enter_context(engine.connect()))
+        backend: session.Backend | None = None
+        if question.facts_file is None and line is not None and line.attempt.context is None and not _in_pod(line):
+            connection = stack.enter_context(engine.connect())
+            backend, line = session.Containers(connection), typed.filled(connection, line)
+        yield _looked(question, line, lambda wanted: backend or stack.enter_context(session.reach(wanted)))
 
 
-def _asked(question: Question, connect: Callable[[], engine.Engine] | None) -> tuple[Tool, Mode, Facts, Attempt | None]:
-    """`look`; what only an engine knows of a line stays open without one."""
+def _in_pod(line: dockerline.Line) -> bool:
+    return line.container is not None and is_pod_reference(line.container)
+
+
+def _looked(question: Question, line: dockerline.Line | None, reach: Callable[[Request], session.Backend]) -> Looked:
     request, attempt = question.request, question.attempt
-    line = dockerline.parse(question.pasted) if question.pasted else None
-    connection = connect() if line is not None and connect is not None else None
     if line is not None:
-        line = line if connection is None else typed.filled(connection, line)
         attempt = line.attempt
         request = _filled(request, line, question)
     if not request.tool:
@@ -61,12 +89,20 @@ def _asked(question: Question, connect: Callable[[], engine.Engine] | None) -> t
         pid = dockerline.pid_of(line.argv, mode)
         on_host = line.attempt.pid_mode == "host"
         request = dataclasses.replace(request, pid=None if on_host else pid, host_pid=pid if on_host else None)
+    attempt = _read(attempt)
     if question.facts_file is not None:
-        return tool, mode, read_facts(question.facts_file), _read(attempt)
+        facts, rules = read_facts(question.facts_file), admitted.with_admission
+        return Looked(tool=tool, mode=mode, facts=facts, attempt=attempt, decide=rules, answers=rules)
     if not request.container:
         raise UsageError("no-target", "a container or --facts FILE is missing", f"debugrun judge {tool.name} CONTAINER")
-    assert connect is not None  # noqa: S101 - without facts there is an engine
-    return tool, mode, observe(connection or connect(), request, tool), _read(attempt)
+    backend = reach(request)
+    facts = backend.look(request, tool)
+    answers = functools.partial(backend.decide, everything=True)
+    return Looked(tool=tool, mode=mode, facts=facts, attempt=attempt, decide=backend.decide, answers=answers)
+
+
+def _parsed(words: tuple[str, ...]) -> dockerline.Line:
+    return kubectl_line.parse(words) if kubectl_line.is_kubectl(words) else dockerline.parse(words)
 
 
 def _filled(request: Request, line: dockerline.Line, question: Question) -> Request:
@@ -78,7 +114,17 @@ def _filled(request: Request, line: dockerline.Line, question: Question) -> Requ
         if line.attempt.pid_mode == "host":
             message = "a line with --pid host does not tell which container is meant"
         raise UsageError("no-target", message, "add --pid container:NAME to the line, or name the container before --")
-    return dataclasses.replace(request, tool=tool, container=container)
+    if is_pod_reference(container) and line.container is not None and "/" not in line.container:
+        raise UsageError(
+            "not-a-pod", f"{container} is a pod, and the line is about a container", "paste kubectl's line"
+        )
+    return dataclasses.replace(
+        request,
+        tool=tool,
+        container=container,
+        namespace=request.namespace or line.namespace,
+        kubernetes_context=request.kubernetes_context or line.kubernetes_context,
+    )
 
 
 def _tool_of(programs: tuple[str, ...], folder: Path) -> str:
@@ -92,7 +138,9 @@ def _tool_of(programs: tuple[str, ...], folder: Path) -> str:
 
 
 def _read(attempt: Attempt | None) -> Attempt | None:
-    """The attempt with the text of its profile's file. Raises UsageError."""
+    """The attempt with the text of the files that it names. Raises UsageError."""
+    if attempt is not None and attempt.custom_file is not None:
+        attempt = kubectl_line.customized(attempt, read_partial(Path(attempt.custom_file)))
     if attempt is None or attempt.profile_file is None:
         return attempt
     try:
@@ -100,3 +148,37 @@ def _read(attempt: Attempt | None) -> Attempt | None:
     except (OSError, UnicodeDecodeError) as error:
         message = f"seccomp={attempt.profile_file}: {error}"
         raise UsageError("bad-profile", message, "name a readable profile") from error
+
+
+def read_partial(path: Path) -> Json:
+    """A partial container specification, JSON or YAML, as kubectl debug --custom takes it. Raises UsageError."""
+    try:
+        found = _decoded(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError("bad-context", f"{path}: {error}", "name a readable file of JSON or YAML") from error
+    if not isinstance(found, dict):
+        raise UsageError("bad-context", f"{path} holds no object", "kubectl explain pod.spec.ephemeralContainers")
+    return found
+
+
+def read_context(path: Path) -> Json:
+    """A securityContext, or a partial container specification that holds one. Raises UsageError."""
+    found = read_partial(path)
+    return mapping(found, "securityContext") if "securityContext" in found else found
+
+
+def _decoded(text: str) -> object:
+    """JSON, else YAML. Raises ValueError; UsageError: what reads YAML is not installed."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        from ruamel.yaml import YAML  # noqa: PLC0415 - of the extra `export`
+        from ruamel.yaml.error import YAMLError  # noqa: PLC0415 - the same
+    except ImportError as error:
+        raise UsageError("no-yaml", "only JSON can be read here", "pip install 'debugrun[export]'") from error
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from debugrun.cli.completion import complete_containers
-from debugrun.cli.options import Json, MaxGrant, interruptible
+from debugrun.cli.options import Json, KubernetesContext, MaxGrant, Namespace, interruptible
 from debugrun.core.ask.request import ceiling
 from debugrun.oncall import stacks as flow
+from debugrun.oncall.ground import Where
 from debugrun.toolbox import catalog
 
 OneContainer = Annotated[
@@ -31,6 +32,8 @@ def stacks(  # noqa: PLR0913 - each is an option of the command line
     full: Annotated[bool, typer.Option("--full", help="every frame, not the newest only")] = False,
     folded: Annotated[bool, typer.Option("--folded", help="a line for each stack, for flame graph programs")] = False,
     max_grant: MaxGrant = "seccomp",
+    namespace: Namespace = None,
+    kubernetes_context: KubernetesContext = None,
     as_json: Json = False,
 ) -> None:
     r"""Show the stacks of all threads: equal ones once with their count, the odd one first.
@@ -57,5 +60,6 @@ def stacks(  # noqa: PLR0913 - each is an option of the command line
         folded=folded,
         as_json=as_json,
         ceiling=ceiling(max_grant, "sidecar"),
+        where=Where(namespace=namespace, kubernetes_context=kubernetes_context),
     )
     raise typer.Exit(flow.run(wish, catalog.user_directory()))

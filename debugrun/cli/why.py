@@ -8,14 +8,17 @@ from typing import Annotated
 
 import typer
 
+from debugrun import session
 from debugrun.cli import question
 from debugrun.cli.options import (
     Comm,
     FactsFile,
     HostPid,
     Json,
+    KubernetesContext,
     MaxGrant,
     ModeName,
+    Namespace,
     OptionalContainer,
     OptionalTool,
     Pid,
@@ -32,9 +35,7 @@ from debugrun.core.decide.why import diagnose, recognise
 from debugrun.core.say import diagnosis
 from debugrun.core.say import own as saying
 from debugrun.core.say.command import with_lines
-from debugrun.engine import engine
 from debugrun.errors import EXIT_REFUSED, UsageError
-from debugrun.observe.target import look
 from debugrun.toolbox import catalog
 
 SaveProfile = Annotated[
@@ -56,13 +57,16 @@ def why(  # noqa: PLR0913 - each is an option of the command line
     max_grant: MaxGrant = "seccomp",
     tool_file: ToolFile = None,
     facts: FactsFile = None,
+    namespace: Namespace = None,
+    kubernetes_context: KubernetesContext = None,
     save_profile: SaveProfile = None,
     as_json: Json = False,
 ) -> None:
     """Name the layer that says no to what people type first, with the fact, and the narrowest fix.
 
     Asked about is `docker exec CONTAINER TOOL` where the container holds the tool, else `docker run --pid
-    container:CONTAINER IMAGE TOOL`, or the docker line after `--`. Nothing is started.
+    container:CONTAINER IMAGE TOOL`, or the docker line after `--`; of a pod `kubectl debug` with its own profile.
+    Nothing is started but, in a pod, the ephemeral container that looks.
 
     `why --from-error TEXT CONTAINER`, without a tool, is about the container's own program: what it lacks, and the
     least that gives it that, for docker, Compose and `debugrun recreate`.
@@ -79,6 +83,8 @@ def why(  # noqa: PLR0913 - each is an option of the command line
             mode=mode,
             tool_file=tool_file,
             ceiling=ceiling(max_grant, None),
+            namespace=namespace,
+            kubernetes_context=kubernetes_context,
         ),
         folder=catalog.user_directory(),
         facts_file=facts,
@@ -91,9 +97,11 @@ def why(  # noqa: PLR0913 - each is an option of the command line
 
 def explain(asked: Question, *, error: str | None, as_json: bool) -> int:
     """Print who says no and what would do. 0, or 126 when nothing within the ceiling works."""
-    tool, mode, facts, typed = question.look(asked)
-    decision = with_lines(plan(tool, mode, facts, asked.request.ceiling))
-    found = diagnose(typed or judge_attempt.plain(tool, facts, mode), decision, error)
+    with question.look(asked) as looked:
+        tool, mode, facts = looked.tool, looked.mode, looked.facts
+        decision = looked.decide(with_lines(plan(tool, mode, facts, asked.request.ceiling)))
+        typed = looked.attempt or judge_attempt.plain(tool, facts, mode)
+        found = diagnose(typed, decision, error, lambda option: looked.asked(option, asked.request.ceiling))
     print(diagnosis.as_json(found) if as_json else diagnosis.as_text(found))
     return EXIT_REFUSED if decision.option is None else 0
 
@@ -123,8 +131,8 @@ def explain_own(asked: Question, error: str, save_profile: Path | None, *, as_js
     if asked.facts_file is not None:
         facts = read_facts(asked.facts_file)
     else:
-        with engine.connect() as connection:
-            facts = look(connection, asked.request, None)
+        with session.reach(asked.request) as backend:
+            facts = backend.look(asked.request, None)
     found = lacks(known, facts)
     if save_profile is not None:
         _save_profile(found, save_profile)

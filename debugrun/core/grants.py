@@ -95,7 +95,8 @@ class Option:
     that must be there before the process is. `mounts` are paths of the engine's host, read-only at the same path.
     `tool_args` replace the mode's default arguments so that the tool asks for less; `lost` says what that costs.
     `by_name` says why it is taken only when a person names what runs (--image, --via here): the target could use what
-    is given. `command` is the equivalent docker line, for a POSIX shell.
+    is given. `command` is the equivalent docker line, for a POSIX shell. `context` is the securityContext of an
+    ephemeral container as somebody typed it, JSON text.
     """
 
     placement: Placement
@@ -121,6 +122,7 @@ class Option:
     tool_args: tuple[str, ...] = ()
     by_name: str = ""
     command: str = ""
+    context: str | None = None
 
     @property
     def uid(self) -> int:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import urllib.parse
-from dataclasses import replace
 
-from debugrun.core.decide import ephemeral
+from debugrun.core.decide import admitted, ephemeral
 from debugrun.core.decide.plan import Plan, within
-from debugrun.core.grants import Gate, Layer, Option, Placement, Verdict
+from debugrun.core.grants import Gate, Grant, Layer, Option, Placement, Verdict
 from debugrun.core.know import pod as knowledge
+from debugrun.core.know.json_access import Json
+from debugrun.kubernetes import rights
 from debugrun.kubernetes.cluster import FORBIDDEN, UNPROCESSABLE, ApiError, Cluster
 from debugrun.kubernetes.pods import Found
 
@@ -33,10 +34,9 @@ def asked(cluster: Cluster, found: Found, decision: Plan, image: str, *, everyth
             continue
         if any(gate.layer is Layer.ADMISSION for gate in option.gates):
             continue
-        gate = _gate(cluster, found, option, image, level)
-        verdict = Verdict.CLOSED if gate.verdict is Verdict.CLOSED else option.verdict
-        options[number] = replace(option, gates=(*option.gates, gate), verdict=verdict)
-        if not everything and verdict is not Verdict.CLOSED:
+        context = admitted.context_of(option, decision.facts.pod)
+        options[number] = admitted.first(option, gate(cluster, found, context, image, level))
+        if not everything and options[number].verdict is not Verdict.CLOSED:
             break
     answered = decision.with_answers(tuple(options))
     if answered.chosen is None and not everything:  # then what is wider must not be proposed unasked
@@ -44,16 +44,31 @@ def asked(cluster: Cluster, found: Found, decision: Plan, image: str, *, everyth
     return answered
 
 
-def _gate(cluster: Cluster, found: Found, option: Option, image: str, level: str | None) -> Gate:
+def gate(cluster: Cluster, found: Found, context: Json, image: str, level: str | None) -> Gate:
+    """The server's answer to a container with that securityContext; `level` is what its namespace enforces."""
     body = ephemeral.patch(
-        NAME, option, image=image, target=found.container, command=("sh",), pull_policy="IfNotPresent"
+        NAME, context, image=image, target=found.container, command=("sh",), pull_policy="IfNotPresent"
     )
     try:
         cluster.patch(f"{found.path}/ephemeralcontainers", body, dry_run=True)
     except ApiError as error:
+        if error.http == FORBIDDEN and not rights.by_admission(error):
+            raise rights.missing(cluster, "pods/ephemeralcontainers", "patch", error) from error
         if error.http not in {FORBIDDEN, UNPROCESSABLE}:
             raise
-        fact = re.sub(r'^pods "[^"]*" is forbidden: ', "", error.text)
+        fact = re.sub(r'^(?:pods|Pod) "[^"]*" is (?:forbidden|invalid): ', "", error.text)
         return Gate(need="container", layer=Layer.ADMISSION, verdict=Verdict.CLOSED, fact=fact, source=SOURCE)
     fact = f"admitted by `{level}`" if level else "admitted"
     return Gate(need="container", layer=Layer.ADMISSION, verdict=Verdict.OPEN, fact=fact, source=SOURCE)
+
+
+def refuses_all(cluster: Cluster, found: Found, image: str) -> str:
+    """What the server says to the narrowest container that there is; "" where it admits that.
+
+    It judges the whole pod: one that was there before the namespace's label may keep every other out.
+    """
+    narrowest = Option(
+        placement=Placement.SIDECAR, grant=Grant.NONE, user="65534:65534", verdict=Verdict.UNKNOWN, gates=()
+    )
+    answer = gate(cluster, found, ephemeral.security_context(narrowest), image, None)
+    return answer.fact if answer.verdict is Verdict.CLOSED else ""

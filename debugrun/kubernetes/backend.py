@@ -7,7 +7,9 @@ also the tool's sidecar when what it has turns out to be enough.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Self
@@ -18,22 +20,30 @@ from debugrun.attach.place import Place
 from debugrun.core.ask.pod_reference import parse
 from debugrun.core.ask.request import TOOLBOX, Request
 from debugrun.core.ask.selection import Wanted
-from debugrun.core.decide import ephemeral
+from debugrun.core.decide import admitted
 from debugrun.core.decide.plan import Plan
+from debugrun.core.decide.programs import READ_ALL
 from debugrun.core.grants import Grant, Option, Placement, Verdict
 from debugrun.core.know import pod as knowledge
 from debugrun.core.know.facts import ContainerFacts, Facts, ImageFacts
+from debugrun.core.know.json_access import Json, mapping, text
 from debugrun.core.know.tool_file import Tool
+from debugrun.core.know.typed import ROOT_ENVIRONMENT
+from debugrun.core.oncall import containers
+from debugrun.core.oncall.containers import Container
 from debugrun.errors import EngineError
 from debugrun.kubernetes import admission, pods
 from debugrun.kubernetes import cluster as clusters
 from debugrun.kubernetes.cluster import Cluster
-from debugrun.kubernetes.sidecar import Runner, Sidecar, start
+from debugrun.kubernetes.pods import Found
+from debugrun.kubernetes.sidecar import Made, Runner, Sidecar, start
 from debugrun.kubernetes.survey import kernel, survey
 from debugrun.observe import scout
 from debugrun.observe import seen as sight
+from debugrun.toolbox import catalog
 
 IMAGE_VARIABLE = "DEBUGRUN_KUBERNETES_IMAGE"  # the toolbox as the nodes can pull it
+SECCOMP_VARIABLE = "DEBUGRUN_KUBERNETES_SECCOMP"  # below the kubelet's seccomp folder: exported profiles
 
 
 class Pods:
@@ -45,8 +55,11 @@ class Pods:
         self._pull_policy = pull_policy
         self._found = pods.find(cluster, parse(request.container))
         self._runner = Runner(cluster=cluster, found=self._found)
+        self._around = knowledge.pod_facts(self._found.pod, self._found.container, None)
         self._sidecars: dict[str, Sidecar] = {}
-        self._script: tuple[str, ...] = lease.command(stop_signal="TERM", breakpoints=False)
+        self._machine = ""
+        self._script = functools.partial(lease.command, stop_signal="TERM", breakpoints=False)
+        self._ours = request.image is None
 
     def __enter__(self) -> Self:
         return self
@@ -63,18 +76,16 @@ class Pods:
     def look(self, request: Request, tool: Tool | None) -> Facts:
         """Observe the process that is meant. Raises DebugrunError."""
         if tool is not None:
-            self._script = lease.command(stop_signal=tool.stop_signal, breakpoints=tool.breakpoints)
+            signal, writes = tool.stop_signal, tool.breakpoints
+            self._script = functools.partial(lease.command, stop_signal=signal, breakpoints=writes)
         version = self._cluster.get("/version")
-        spec = self._found.pod.get("spec")
-        node_name = spec.get("nodeName") if isinstance(spec, dict) else None
-        node = self._cluster.maybe(f"/api/v1/nodes/{node_name}")
-        engine = knowledge.engine_facts(version, node, self._found.pod)
+        engine = knowledge.engine_facts(version, self._node(), self._found.pod)
         architecture = engine.architecture or None
         container = knowledge.container_facts(self._found.pod, self._found.container, architecture=architecture)
         who = _first(container)
         wanted = Wanted(pid=request.pid, host_pid=request.host_pid, comm=request.comm)
         while True:
-            made = self._sidecar(_as(who))
+            made = self._sidecar(self._as(who))
             peer = None if who == scout.nobody(container) else who
             seen = sight.by_survey(survey(self._runner, made.name), peer, container, wanted)
             process = sight.observed_process(self._runner, container, wanted, seen)
@@ -85,13 +96,29 @@ class Pods:
         if not engine.kernel:
             release, machine = kernel(self._runner, made.name)
             engine = replace(engine, kernel=release, architecture=engine.architecture or machine)
-        images = ImageFacts(toolbox=self._image)
-        cross_checked = sight.cross_checked(container, seen)
-        return Facts(engine=engine, host=seen.host, container=cross_checked, process=process, images=images)
+        images = ImageFacts(toolbox=self._image, toolbox_binaries=self._holds(tool))
+        space = self._cluster.maybe(f"/api/v1/namespaces/{urllib.parse.quote(knowledge.namespace(self._found.pod))}")
+        refuses = admission.refuses_all(self._cluster, self._found, self._image) if tool is None else ""
+        return Facts(
+            engine=engine,
+            host=seen.host,
+            container=sight.cross_checked(container, seen),
+            process=process,
+            images=images,
+            pod=knowledge.pod_facts(self._found.pod, self._found.container, space, refuses=refuses),
+        )
+
+    def _holds(self, tool: Tool | None) -> tuple[str, ...]:
+        """What our toolbox holds; () where the image is one that was named, of which nothing is known."""
+        if not self._ours:
+            return ()
+        tools = (tool,) if tool is not None else (catalog.load(name) for name in catalog.names())
+        return tuple(sorted({each.binary for each in tools if each.toolbox}))
 
     def decide(self, decision: Plan, *, everything: bool = False) -> Plan:
         """The plan with what the API server says to the option that is taken, or to `everything`."""
-        return admission.asked(self._cluster, self._found, decision, self._image, everything=everything)
+        placed = admitted.with_profiles(decision, os.environ.get(SECCOMP_VARIABLE) or None)
+        return admission.asked(self._cluster, self._found, placed, self._image, everything=everything)
 
     @contextlib.contextmanager
     def place(self, decision: Plan, option: Option, steps: Sequence[Invocation]) -> Iterator[Place]:
@@ -100,41 +127,98 @@ class Pods:
         if option.placement is not Placement.SIDECAR:
             message = f"--via {option.placement.value} is for an engine's containers: a pod gets an ephemeral container"
             raise EngineError("kubernetes-placement", message, "leave --via out")
+        with self._place(option, decision.facts.container, decision.facts.process.identity) as place:
+            yield place
+
+    def planned(
+        self,
+        decision: Plan,
+        option: Option,
+        *,
+        only: Sequence[str] = (),
+        lets_go: bool = False,
+        helpers: Sequence[str] = (),
+    ) -> contextlib.AbstractContextManager[Place]:
+        """An ephemeral container that runs already, where that has the same context, else another one."""
+        del only, lets_go, helpers
+        return self._place(option, decision.facts.container, decision.facts.process.identity)
+
+    def beside(
+        self, option: Option, target: ContainerFacts, *, tool: str, only: Sequence[str] = ()
+    ) -> contextlib.AbstractContextManager[Place]:
+        """The same."""
+        del tool, only
+        return self._place(option, target)
+
+    @contextlib.contextmanager
+    def _place(self, option: Option, target: ContainerFacts, expected: str = "") -> Iterator[Place]:
         with apply.ending():
             made = self._sidecar(option)
             place = Place(
                 engine=self._runner,
                 container=made.name,
-                target=decision.facts.container,
+                target=target,
                 user=option.user,
                 lease=made.lease,
                 privileged=False,
-                expected=decision.facts.process.identity,
+                expected=expected if option.pid_namespace == "target" else "",
             )
             try:
                 yield place
             finally:
                 place.leave()
 
+    @property
+    def described(self) -> Container:
+        """The container as pages show it."""
+        return containers.of_pod(self._found.pod, self._found.container)
+
+    @property
+    def configured(self) -> ContainerFacts:
+        """What the pod asks for its container."""
+        return knowledge.container_facts(self._found.pod, self._found.container)
+
+    @property
+    def architecture(self) -> str:
+        """Of the node, as uname -m; asked of an ephemeral container where nodes are not ours to see."""
+        if not self._machine:
+            node = self._node()
+            self._machine = knowledge.engine_facts({}, node, self._found.pod).architecture
+        if not self._machine:
+            made = self._sidecar(self._as(_first(self.configured)))
+            self._machine = kernel(self._runner, made.name)[1]
+        return self._machine
+
+    def _node(self) -> Json | None:
+        name = text(mapping(self._found.pod, "spec"), "nodeName")
+        return self._cluster.maybe(f"/api/v1/nodes/{urllib.parse.quote(name)}")
+
+    def again(self) -> None:
+        """Look at the pod again: its container may have been restarted. Raises DebugrunError: it can't be reached."""
+        pod = self._cluster.get(self._found.path)
+        self._found = self._runner.found = Found(pod=pod, container=knowledge.check(pod, self._found.container))
+
+    def _as(self, who: scout.Identity) -> Option:
+        """The context that a scout has, as an option with no verdict: the one that the tool will most likely have."""
+        closes = self._ours and who.user == "0:0" and not READ_ALL.isdisjoint(who.capabilities)
+        return Option(
+            placement=Placement.SIDECAR,
+            grant=Grant.NONE,
+            user=who.user,
+            verdict=Verdict.UNKNOWN,
+            gates=(),
+            cap_add=who.capabilities,
+            no_new_privileges=not closes,
+        )
+
     def _sidecar(self, option: Option) -> Sidecar:
-        key = repr(ephemeral.security_context(option))
+        key = repr(admitted.context_of(option, self._around))
         if key not in self._sidecars:
-            self._sidecars[key] = start(
-                self._runner, option, self._script, image=self._image, pull_policy=self._pull_policy
-            )
+            script = self._script(closed=self._ours and option.grant is not Grant.NONE)
+            environment = ROOT_ENVIRONMENT if self._ours and option.user == "0:0" else {}
+            wanted = Made(image=self._image, pull_policy=self._pull_policy, command=script, environment=environment)
+            self._sidecars[key] = start(self._runner, option, wanted)
         return self._sidecars[key]
-
-
-def _as(who: scout.Identity) -> Option:
-    """The context that a scout has, as an option with no verdict."""
-    return Option(
-        placement=Placement.SIDECAR,
-        grant=Grant.NONE,
-        user=who.user,
-        verdict=Verdict.UNKNOWN,
-        gates=(),
-        cap_add=who.capabilities,
-    )
 
 
 def _first(container: ContainerFacts) -> scout.Identity:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from debugrun.core.know.printable import printable
 from debugrun.errors import DebugrunError, EngineError, TargetError
 from debugrun.kubernetes.channels import V4, V5, Channels
 
@@ -113,14 +114,14 @@ class Cluster:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            text = data.decode(errors="replace")[:200]
+            text = printable(data.decode(errors="replace")[:200])
             raise EngineError("kubernetes-no-api", f"{self.endpoint} does not answer as one: {status} {text}")
         if status >= 400:  # noqa: PLR2004 - RFC 9110, 15.5
             raise self._refused(status, found)
-        return found
+        return {key: clean(each) for key, each in found.items()}
 
     def _refused(self, status: int, told: Json) -> DebugrunError:
-        text, reason = str(told.get("message", "")), str(told.get("reason", ""))
+        text, reason = printable(str(told.get("message", ""))), printable(str(told.get("reason", "")))
         if status == UNAUTHORIZED:
             message = f"{self.endpoint} does not take the credentials of the context {self.context!r}"
             return EngineError(
@@ -162,6 +163,15 @@ class Cluster:
         except ValueError:
             found = None
         return found if isinstance(found, dict) else {"message": (body or b"").decode(errors="replace")}
+
+
+def clean(value: object) -> object:
+    """What the server sent with printable texts only: annotations, reasons and messages are anybody's."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [clean(each) for each in value]
+    return {key: clean(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 def _tls(configuration: Configuration) -> dict[str, object]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from debugrun.core.ask.pod_reference import GROUPS, PodReference
 from debugrun.core.know import pod as knowledge
 from debugrun.errors import TargetError
+from debugrun.kubernetes import rights
 from debugrun.kubernetes.cluster import FORBIDDEN, NOT_FOUND, ApiError, Cluster
 from debugrun.values import dataclass
 
@@ -65,7 +66,12 @@ def _pod(cluster: Cluster, reference: PodReference) -> Json:
 def _one_of(cluster: Cluster, reference: PodReference, selector: str) -> Json:
     """The pod of a controller: the first by name of those that run."""
     namespace = urllib.parse.quote(cluster.namespace)
-    listed = cluster.get(f"/api/v1/namespaces/{namespace}/pods", (("labelSelector", selector),))
+    try:
+        listed = cluster.get(f"/api/v1/namespaces/{namespace}/pods", (("labelSelector", selector),))
+    except ApiError as error:
+        if error.http == FORBIDDEN:
+            raise forbidden(error, cluster, "pods", "list") from error
+        raise
     found = [each for each in knowledge.items(listed) if not knowledge.is_terminating(each)]
     running = sorted((each for each in found if knowledge.phase(each) == "Running"), key=knowledge.name)
     if running:
@@ -97,6 +103,6 @@ def _names(cluster: Cluster, path: str) -> Sequence[tuple[str, str]]:
 
 def forbidden(error: ApiError, cluster: Cluster, resource: str, verb: str, group: str = "") -> TargetError:
     """A right that is missing, with the Role that gives it. Source: RBAC's own message names the user."""
-    rule = f'{{apiGroups: ["{group}"], resources: ["{resource}"], verbs: ["{verb}"]}}'
-    hint = f"a Role in namespace {cluster.namespace} with the rule {rule}, and a RoleBinding to you"
-    return TargetError("kubernetes-forbidden", f"you may not {verb} {resource}: {error.text}", hint)
+    message = f"you may not {verb} {resource} in namespace {cluster.namespace}: {error.text}"
+    lines = rights.role(cluster, [(resource, verb)], group)
+    return TargetError("kubernetes-forbidden", message, rights.ROLE_HINT, lines=lines)

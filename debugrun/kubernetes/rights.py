@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from debugrun.core.know.json_access import mapping
 from debugrun.errors import TargetError
 from debugrun.kubernetes.cluster import ApiError, Cluster
@@ -17,6 +19,9 @@ NEEDED = (
 )
 
 
+ROLE_HINT = "a RoleBinding to you of this Role:"
+
+
 def allowed(cluster: Cluster, resource: str, verb: str) -> bool:
     """Whether we may, as the server says: SelfSubjectAccessReview."""
     kind, _, subresource = resource.partition("/")
@@ -30,21 +35,31 @@ def allowed(cluster: Cluster, resource: str, verb: str) -> bool:
     return mapping(answer, "status").get("allowed") is True
 
 
+def by_admission(error: ApiError) -> bool:
+    """Whether a 403 is admission's and not RBAC's, which names the user and the verb.
+
+    apiserver pkg/endpoints/handlers/responsewriters/errors.go forbiddenMessage().
+    """
+    return " cannot " not in error.text or " in API group " not in error.text
+
+
 def missing(cluster: Cluster, resource: str, verb: str, error: ApiError) -> TargetError:
     """The error of a right that is missing, with the Role that holds all that are."""
     lacking = [each for each in NEEDED if each == (resource, verb) or not allowed(cluster, *each)]
     message = f"you may not {verb} {resource} in namespace {cluster.namespace}: {error.text}"
-    return TargetError("kubernetes-forbidden", message, f"a RoleBinding to you of this Role:\n{role(cluster, lacking)}")
+    return TargetError("kubernetes-forbidden", message, ROLE_HINT, lines=role(cluster, lacking))
 
 
-def role(cluster: Cluster, rules: list[tuple[str, str]]) -> str:
-    """A Role with these (resource, verb), as YAML."""
+def role(cluster: Cluster, rules: Sequence[tuple[str, str]], group: str = "") -> tuple[str, ...]:
+    """A Role with these (resource, verb) of an API group, as lines of YAML."""
     verbs: dict[str, list[str]] = {}
     for resource, verb in rules:
         verbs.setdefault(resource, []).append(verb)
-    lines = [f'- {{apiGroups: [""], resources: ["{name}"], verbs: {_flow(each)}}}' for name, each in verbs.items()]
+    lines = [
+        f'- {{apiGroups: ["{group}"], resources: ["{name}"], verbs: {_flow(each)}}}' for name, each in verbs.items()
+    ]
     metadata = f"metadata: {{name: debugrun, namespace: {cluster.namespace}}}"
-    return "\n".join(["apiVersion: rbac.authorization.k8s.io/v1", "kind: Role", metadata, "rules:", *lines])
+    return ("apiVersion: rbac.authorization.k8s.io/v1", "kind: Role", metadata, "rules:", *lines)
 
 
 def _flow(words: list[str]) -> str:

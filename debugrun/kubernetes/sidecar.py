@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 
 from debugrun.attach.lease import Lease
-from debugrun.core.decide import ephemeral
+from debugrun.core.decide import admitted, ephemeral
 from debugrun.core.grants import Option
 from debugrun.core.know import pod as knowledge
 from debugrun.core.know.json_access import Json, mapping, maps, text
@@ -126,21 +126,40 @@ class Runner:
             raise
 
 
-def start(runner: Runner, option: Option, script: Sequence[str], *, image: str, pull_policy: str) -> Sidecar:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """What an ephemeral container is made of; `command` is the lease."""
+
+    image: str
+    pull_policy: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+
+
+def start(runner: Runner, option: Option, made: Made) -> Sidecar:
     """Add an ephemeral container with the lease as its main process, and attach to it once it runs.
 
     Raises EngineError: not admitted, no right to, or it does not start, with the kubelet's own words.
     """
     name = f"{PREFIX}{os.urandom(5).hex()}"
     found = runner.found
-    body = ephemeral.patch(name, option, image=image, target=found.container, command=script, pull_policy=pull_policy)
+    context = admitted.context_of(option, knowledge.pod_facts(found.pod, found.container, None))
+    body = ephemeral.patch(
+        name,
+        context,
+        image=made.image,
+        target=found.container,
+        command=made.command,
+        pull_policy=made.pull_policy,
+        environment=made.environment,
+    )
     try:
         runner.cluster.patch(f"{found.path}/ephemeralcontainers", body)
     except ApiError as error:
-        if error.http == FORBIDDEN and "PodSecurity" not in error.text and "admission" not in error.text:
+        if error.http == FORBIDDEN and not rights.by_admission(error):
             raise rights.missing(runner.cluster, "pods/ephemeralcontainers", "patch", error) from error
         raise
-    _await_running(runner, name, image)
+    _await_running(runner, name, made.image)
     return Sidecar(name=name, option=option, lease=Lease(_listened(runner, name)))
 
 

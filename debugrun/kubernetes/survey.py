@@ -17,6 +17,7 @@ LONGEST = 4 << 20  # bytes of a report: what a container full of processes says 
 def survey(runner: Runner, container: str) -> scout.Survey:
     """What is seen of the processes there. Raises EngineError: nothing came, or it makes no sense."""
     script = (importlib.resources.files("debugrun") / "data" / "scout.sh").read_text(encoding="utf-8")
+    # By its path, not by PATH: root's other shell changes its group, to which links in /proc do not open.
     text = output(runner, container, ("/bin/sh", "-c", script, "scout"), given=b"\n")
     try:
         return scout.parse(text)

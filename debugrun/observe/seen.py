@@ -31,8 +31,9 @@ class AmbiguousError(TargetError):
 
     def __init__(self, choice: Ambiguous, container: str) -> None:
         self.rows = choice.rows
-        listed = "".join(f"\n  {row.line()}" for row in choice.rows)
-        super().__init__("several-processes", f"which process of {container}? {choice.why}:{listed}", "give its PID")
+        listed = tuple(f"  {row.line()}" for row in choice.rows)
+        message = f"which process of {container}? {choice.why}"
+        super().__init__("several-processes", message, "give its PID", lines=listed)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

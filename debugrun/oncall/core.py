@@ -20,7 +20,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from debugrun.attach import attach, planned
+from debugrun import session
+from debugrun.attach import attach
 from debugrun.attach.invocation import Invocation
 from debugrun.core.ask.request import Request
 from debugrun.core.decide.plan import Plan, plan
@@ -29,11 +30,9 @@ from debugrun.core.know import symbols
 from debugrun.core.know.printable import printable
 from debugrun.core.say import report
 from debugrun.core.say.command import copies
-from debugrun.engine import engine
-from debugrun.engine.engine import Engine
 from debugrun.errors import EXIT_FAILED, EngineError, RefusedError, TargetError, UsageError
-from debugrun.observe.target import look
 from debugrun.oncall.first_look import size
+from debugrun.session import Backend
 from debugrun.toolbox.catalog import find_tool
 from debugrun.values import dataclass
 
@@ -55,6 +54,8 @@ class Wish:
     zstd: bool = False
     pause: float = 5.0
     ceiling: Ceiling = field(default_factory=Ceiling)
+    namespace: str | None = None
+    kubernetes_context: str | None = None
 
 
 class Writer:
@@ -154,20 +155,28 @@ def run(wish: Wish, folder: Path) -> int:
         raise UsageError("no-zstd", "--zstd needs the program zstd on this machine", "apt-get install zstd")
     if not wish.output.parent.is_dir():
         raise UsageError("no-folder", f"there is no folder {wish.output.parent}", f"mkdir -p {wish.output.parent}")
-    with engine.connect() as connection:
-        request = Request(tool="gdb", container=wish.container, mode="stacks", pid=wish.pid, ceiling=wish.ceiling)
-        tool, mode = find_tool(request, folder)
-        facts = look(connection, request, tool)
-        decision = plan(tool, mode, facts, request.ceiling)
+    request = Request(
+        tool="gdb",
+        container=wish.container,
+        mode="stacks",
+        pid=wish.pid,
+        ceiling=wish.ceiling,
+        namespace=wish.namespace,
+        kubernetes_context=wish.kubernetes_context,
+    )
+    tool, mode = find_tool(request, folder)
+    with session.reach(request) as backend:
+        facts = backend.look(request, tool)
+        decision = backend.decide(plan(tool, mode, facts, request.ceiling))
         while (option := decision.option) is not None:
             print(report.announce(decision), file=sys.stderr)
-            taken = _attempt(connection, decision, option, wish)
+            taken = _attempt(backend, decision, option, wish)
             error = str(taken.told.get("error", ""))
             refuted = next((each for each in tool.failures if each.text in error), None)
             if refuted is None:
                 return _settled(taken, decision, wish)
             print(f"debugrun: refused: {refuted.text}", file=sys.stderr)
-            decision = decision.refute(refuted.layer, refuted.text)
+            decision = backend.decide(decision.refute(refuted.layer, refuted.text))
     _remove(wish)
     raise RefusedError("refused", *report.refusal(decision))
 
@@ -181,7 +190,7 @@ def _remove(wish: Wish) -> None:
         path.unlink(missing_ok=True)
 
 
-def _attempt(connection: Engine, decision: Plan, option: Option, wish: Wish) -> Taken:
+def _attempt(backend: Backend, decision: Plan, option: Option, wish: Wish) -> Taken:
     pid = decision.facts.process.pid
     argv = (f"{copies(option)}gdb", *symbols.core_arguments(pid, bundle=wish.bundle, pause=wish.pause))
     writers = {CORE: Writer(wish.output, zstd=wish.zstd)}
@@ -193,7 +202,7 @@ def _attempt(connection: Engine, decision: Plan, option: Option, wish: Wish) -> 
     try:
         with (
             tempfile.TemporaryFile() as said,
-            planned.place(connection, decision, option, only=argv, lets_go=True) as place,
+            backend.planned(decision, option, only=argv, lets_go=True) as place,
             Console(stderr=True).status(f"copying PID {pid} of {decision.facts.container.name}"),
         ):
             attach.run(place, Invocation(argv=argv, tool="gdb", input=False), stdout=sink, stderr=said.fileno())

@@ -17,7 +17,8 @@ from rich.bar import Bar
 from rich.console import Console
 from rich.text import Text
 
-from debugrun.attach import attach, planned
+from debugrun import session
+from debugrun.attach import attach
 from debugrun.attach.invocation import Invocation, Result
 from debugrun.core.ask.request import Request
 from debugrun.core.decide.plan import Plan, plan
@@ -27,11 +28,9 @@ from debugrun.core.oncall import flame, profile
 from debugrun.core.oncall.profile import Profile
 from debugrun.core.say import report
 from debugrun.core.say.command import Filling, tool_argv
-from debugrun.engine import engine
-from debugrun.engine.engine import Engine
 from debugrun.errors import EngineError, RefusedError, UsageError
-from debugrun.observe.target import look
 from debugrun.oncall.first_look import console
+from debugrun.session import Backend
 from debugrun.toolbox.catalog import find_tool
 from debugrun.values import dataclass
 
@@ -56,6 +55,8 @@ class Wish:
     outputs: tuple[Path, ...] = ()
     diff: Path | None = None
     ceiling: Ceiling = field(default_factory=Ceiling)
+    namespace: str | None = None
+    kubernetes_context: str | None = None
 
 
 def run(wish: Wish, folder: Path) -> int:
@@ -67,8 +68,7 @@ def run(wish: Wish, folder: Path) -> int:
     before = _saved(wish.diff) if wish.diff else None
     with tempfile.TemporaryDirectory(prefix="debugrun-") as scratch:
         script, data = Path(scratch, "script"), Path(scratch, "data")
-        with engine.connect() as connection:
-            decision = _sampled(connection, wish, folder, script, data)
+        decision = _sampled(wish, folder, script, data)
         found = profile.parse(script.read_text("utf-8", errors="replace"))
         title = f"{decision.facts.container.name} PID {decision.facts.process.pid}, {wish.duration} s of CPU"
         for output in wish.outputs:
@@ -90,25 +90,37 @@ def _saved(path: Path) -> Profile:
         raise UsageError("bad-profile", f"{path}: {error}", "give a file that -o NAME.folded has written") from error
 
 
-def _sampled(connection: Engine, wish: Wish, folder: Path, script: Path, data: Path) -> Plan:
+def _sampled(wish: Wish, folder: Path, script: Path, data: Path) -> Plan:
     request = Request(
-        tool="perf", container=wish.container, mode="record", pid=wish.pid, duration=wish.duration, ceiling=wish.ceiling
+        tool="perf",
+        container=wish.container,
+        mode="record",
+        pid=wish.pid,
+        duration=wish.duration,
+        ceiling=wish.ceiling,
+        namespace=wish.namespace,
+        kubernetes_context=wish.kubernetes_context,
     )
+    with session.reach(request) as backend:
+        return _by(backend, request, wish, folder, (script, data))
+
+
+def _by(backend: Backend, request: Request, wish: Wish, folder: Path, files: tuple[Path, Path]) -> Plan:
+    """Sample by the narrowest option that works, into the files: the stacks as text, and perf's own."""
     tool, mode = find_tool(request, folder)
-    facts = look(connection, request, tool)
-    decision = plan(tool, mode, facts, request.ceiling)
+    decision = backend.decide(plan(tool, mode, backend.look(request, tool), request.ceiling))
     while (option := decision.option) is not None:
         print(report.announce(decision), file=sys.stderr)
-        result = _attempt(connection, decision, option, wish, script, data)
+        result = _attempt(backend, decision, option, wish, *files)
         if result.refuted is None:
             return decision
         print(f"debugrun: refused: {result.refuted.text}", file=sys.stderr)
-        decision = decision.refute(result.refuted.layer, result.refuted.text)
+        decision = backend.decide(decision.refute(result.refuted.layer, result.refuted.text))
     raise RefusedError("refused", *report.refusal(decision))
 
 
 def _attempt(  # noqa: PLR0913, PLR0917 - what runs, where, and what becomes of it
-    connection: Engine, decision: Plan, option: Option, wish: Wish, script: Path, data: Path
+    backend: Backend, decision: Plan, option: Option, wish: Wish, script: Path, data: Path
 ) -> Result:
     tool, mode = decision.tool, decision.mode
     asked = (each for each in option.tool_args or mode.default_args if each != "-g")
@@ -120,7 +132,7 @@ def _attempt(  # noqa: PLR0913, PLR0917 - what runs, where, and what becomes of 
     )  # fmt: skip
     with (
         tempfile.TemporaryFile() as said,
-        planned.place(connection, decision, option) as place,
+        backend.planned(decision, option) as place,
     ):
         with Console(stderr=True).status(f"sampling for {wish.duration} s; Ctrl-C ends it sooner"):
             result = attach.run(place, record, stdout=said.fileno(), stderr=said.fileno())

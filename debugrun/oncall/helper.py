@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from importlib.resources import files
 
-from debugrun.attach import apply, attach
+from debugrun.attach import attach
 from debugrun.attach.invocation import Invocation
 from debugrun.attach.place import Place
 from debugrun.core.grants import Option
 from debugrun.core.know.facts import ContainerFacts
-from debugrun.engine.engine import Engine
+from debugrun.session import Backend
 from debugrun.values import dataclass
 
 PYTHON = ("python3", "-I", "-S", "-B", "-c")  # of the toolbox: nothing of the environment or the working directory
@@ -33,12 +32,9 @@ def program(name: str) -> str:
     return (files("debugrun") / "data" / "oncall" / f"{name}.py").read_text("utf-8")
 
 
-def sent(engine: Engine, option: Option, target: ContainerFacts, argv: Sequence[str], *, tool: str) -> Output:
+def sent(backend: Backend, option: Option, target: ContainerFacts, argv: Sequence[str], *, tool: str) -> Output:
     """Run a program in a sidecar of the toolbox that no plan was made for. Raises DebugrunError."""
-    place = apply.place(
-        engine, option, target, session=os.urandom(6).hex(), tool=tool, breakpoints=False, only=argv, toolbox=True
-    )
-    return beside(place, argv, tool=tool)
+    return beside(backend.beside(option, target, tool=tool, only=argv), argv, tool=tool)
 
 
 def beside(where: AbstractContextManager[Place], argv: Sequence[str], *, tool: str) -> Output:

@@ -27,6 +27,7 @@ from debugrun.engine.engine import Engine
 from debugrun.errors import EngineError, TargetError
 from debugrun.observe import hostproc, named, scout
 from debugrun.oncall import helper
+from debugrun.session import Backend, Containers
 from debugrun.values import dataclass
 
 INTERVAL = 0.25  # seconds over which CPU use is measured
@@ -97,20 +98,20 @@ def look(engine: Engine, chosen: Chosen) -> Look:
     for inspected, each in running:
         if each not in local:
             try:
-                found.append(sent(engine, inspected, each))
+                found.append(sent(Containers(engine), facts_of(engine, inspected), _machine(engine)))
             except (EngineError, TargetError) as error:
                 unseen[each.name] = f"{error.message}; try: {error.hint}"
     return Look(
         chosen=chosen,
-        census=_together(found),
+        census=together(found),
         use={each.id: containers.use(engine.use(each.id)) for _, each in running},
         logs={each.id: engine.log_tail(each.id, 5) for each in chosen.containers if not each.running},
         unseen=unseen,
     )
 
 
-def _together(found: Sequence[Census]) -> Census:
-    """Of several looks one; PIDs of different sidecars may be equal, so pipes are told apart by container too."""
+def together(found: Sequence[Census]) -> Census:
+    """Of any number of looks one. PIDs of different sidecars may be equal: pipes are told apart by container too."""
     if len(found) == 1:
         return found[0]
     pipes = {inode: ends for each in found for inode, ends in each.pipes.items()}
@@ -134,16 +135,20 @@ def here(found: Sequence[Container], machine: str) -> Census:
     return _parsed(done.stdout, done.stderr, "this machine")
 
 
-def sent(engine: Engine, inspected: Json, container: Container) -> Census:
+def facts_of(engine: Engine, inspected: Json) -> ContainerFacts:
+    """The container's configuration."""
+    return inspection.container_facts(inspected, inspection.engine_facts(engine.version(), engine.info()))
+
+
+def sent(backend: Backend, facts: ContainerFacts, machine: str) -> Census:
     """The census by sidecars. Raises EngineError."""
-    facts = inspection.container_facts(inspected, inspection.engine_facts(engine.version(), engine.info()))
     who = scout.peer(facts) or scout.nobody(facts)
-    question = _question({container.id: 0}, _machine(engine))
-    found = _by(engine, facts, option(facts, who.user, who.capabilities), question)
+    question = _question({facts.id: 0}, machine)
+    found = _by(backend, facts, option(facts, who.user, who.capabilities), question)
     tried = {who.user}
     while len(tried) < SIDECARS and (hidden := _hidden(found.processes, tried)):
         tried.add(hidden)
-        found = _completed(found, _by(engine, facts, option(facts, hidden, ()), question))
+        found = _completed(found, _by(backend, facts, option(facts, hidden, ()), question))
     return found
 
 
@@ -162,8 +167,8 @@ def option(facts: ContainerFacts, user: str, capabilities: tuple[str, ...]) -> O
     )
 
 
-def _by(engine: Engine, facts: ContainerFacts, chosen: Option, question: str) -> Census:
-    output = helper.sent(engine, chosen, facts, (*helper.PYTHON, helper.program("census"), question), tool="ps")
+def _by(backend: Backend, facts: ContainerFacts, chosen: Option, question: str) -> Census:
+    output = helper.sent(backend, chosen, facts, (*helper.PYTHON, helper.program("census"), question), tool="ps")
     return _parsed(output.out.decode(errors="replace"), output.err, facts.name)
 
 

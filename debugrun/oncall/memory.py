@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,40 +11,38 @@ from dataclasses import asdict, replace
 from rich.table import Table
 from rich.text import Text
 
-from debugrun.core.know import inspection
-from debugrun.core.know.json_access import Json
 from debugrun.core.know.printable import printable
-from debugrun.core.oncall import containers
 from debugrun.core.oncall import memory as made_of
 from debugrun.core.oncall.containers import Container, Use
 from debugrun.core.oncall.memory import Memory
 from debugrun.core.oncall.processes import Process
-from debugrun.engine import engine
-from debugrun.engine.engine import Engine
 from debugrun.errors import EXIT_FAILED, EngineError, TargetError
-from debugrun.observe import hostproc, scout
+from debugrun.observe import scout
 from debugrun.oncall import first_look, helper
 from debugrun.oncall import look as looking
 from debugrun.oncall.first_look import size
+from debugrun.oncall.ground import HERE, Ground, Where, reach
 
 SCHEMA = 1
 WIDE = 64  # columns that all of a table takes
 
 
-def run(ref: str, pid: int | None, *, as_json: bool) -> int:
+def run(ref: str, pid: int | None, *, as_json: bool, where: Where = HERE) -> int:
     """Show it. 0, or 125 when a process could not be read. Raises DebugrunError."""
-    with engine.connect() as connection:
-        chosen = looking.choose(connection, [ref], None, everything=False)
+    with reach([ref], where) as ground:
+        chosen = ground.choose([ref], None, everything=False)
         container = chosen.containers[0]
         if not container.running:
             message = f"{container.name} does not run: it is {container.state}"
             raise TargetError("container-not-running", message, f"debugrun ps {container.name}")
-        seen = looking.look(connection, chosen)
+        seen = ground.look(chosen)
         processes = [each for each in seen.census.processes if each.state not in "ZX" and pid in {None, each.pid}]
+        if container.name in seen.unseen:
+            raise EngineError("memory", seen.unseen[container.name], "debugrun doctor")
         if not processes:
             raise TargetError("no-such-pid", f"no PID {pid} in {container.name}", f"debugrun ps {container.name}")
-        found = _read(connection, container, chosen.inspected[0], processes)
-        used = containers.use(connection.use(container.id))
+        found = _read(ground, container, processes)
+        used = ground.use(container)
     if as_json:
         print(json.dumps(_as_dict(container, used, found)))
     else:
@@ -53,21 +50,20 @@ def run(ref: str, pid: int | None, *, as_json: bool) -> int:
     return EXIT_FAILED if any(each.error or each.cut for each in found.values()) else 0
 
 
-def _read(connection: Engine, container: Container, inspected: Json, processes: Sequence[Process]) -> dict[int, Memory]:
+def _read(ground: Ground, container: Container, processes: Sequence[Process]) -> dict[int, Memory]:
     """What each process's memory is made of, by the container's own PID."""
-    kernel = str(connection.version().get("KernelVersion", ""))
-    if os.geteuid() == 0 and hostproc.is_local(container.pid, container.id, kernel):
+    if ground.is_here(container):
         argv = [sys.executable, *helper.PYTHON[1:], helper.program("memory"), _question(processes)]
         done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         return _parsed(done.stdout, done.stderr, processes)
-    facts = inspection.container_facts(inspected, inspection.engine_facts(connection.version(), connection.info()))
+    facts = ground.facts(container)
     who = scout.peer(facts) or scout.nobody(facts)
     found: dict[int, Memory] = {}
     for user in dict.fromkeys(f"{each.uid}:{each.gid}" for each in processes):
         members = [each for each in processes if f"{each.uid}:{each.gid}" == user]
         chosen = looking.option(facts, user, who.capabilities if user == who.user else ())
         argv = [*helper.PYTHON, helper.program("memory"), _question(members)]
-        output = helper.sent(connection, chosen, facts, argv, tool="memory")
+        output = helper.sent(ground.backend, chosen, facts, argv, tool="memory")
         found |= _parsed(output.out.decode(errors="replace"), output.err, members)
     return found
 
@@ -89,9 +85,10 @@ def _parsed(printed: str, complaint: str, processes: Sequence[Process]) -> dict[
 def _show(container: Container, used: Use, found: Sequence[tuple[Process, Memory]]) -> None:
     out = first_look.console()
     limit = f" of {size(used.memory_limit)}" if used.memory_limit else ""
-    out.print(
-        Text(f"{container.name}: memory {size(used.memory)}{limit}, without files that can be dropped", style="bold")
-    )
+    whole = f"memory {size(used.memory)}{limit}, without files that can be dropped"
+    if not used.memory:
+        whole = f"memory of each process{f', within {size(used.memory_limit)}' if limit else ''}"
+    out.print(Text(f"{container.name}: {whole}", style="bold"))
     for process, memory in sorted(found, key=lambda each: -each[1].rss):
         title = f"  PID {process.pid}: {size(memory.rss)} in memory: {first_look.command(process)}"
         out.print(Text(title), no_wrap=True, overflow="ellipsis")

@@ -14,23 +14,29 @@ from debugrun.core.oncall import containers
 from debugrun.core.oncall.containers import Use
 from debugrun.core.oncall.processes import Process
 from debugrun.core.oncall.waits import Words, describe
-from debugrun.engine import engine
 from debugrun.errors import EXIT_FAILED, UsageError
 from debugrun.oncall import first_look
-from debugrun.oncall import look as looking
+from debugrun.oncall.ground import HERE, Where, reach
 from debugrun.oncall.look import Look
 
 SCHEMA = 1
 
 
-def run(refs: Sequence[str], project: str | None, *, everything: bool, watch: float | None, as_json: bool) -> int:
+def run(  # noqa: PLR0913 - what is looked at, and how it is shown
+    refs: Sequence[str],
+    project: str | None,
+    *,
+    everything: bool,
+    watch: float | None,
+    as_json: bool,
+    where: Where = HERE,
+) -> int:
     """Show the processes of the containers. 0, or 125 when those of a running one could not be seen."""
     if bool(refs) + (project is not None) + everything != 1:
         raise UsageError("which-containers", "which containers?", "debugrun ps CONTAINER..., --project NAME or --all")
-    with engine.connect() as connection:
+    with reach(refs, where) as ground:
         while True:
-            chosen = looking.choose(connection, refs, project, everything=everything)
-            found = looking.look(connection, chosen)
+            found = ground.look(ground.choose(refs, project, everything=everything))
             if as_json:
                 print(json.dumps(as_dict(found)), flush=True)
             else:

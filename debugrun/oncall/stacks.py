@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 
-from debugrun.attach import planned
 from debugrun.core.ask.request import Request
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.grants import Ceiling, Option
@@ -25,13 +24,11 @@ from debugrun.core.oncall.suspicion import suspect
 from debugrun.core.oncall.waits import Words, describe
 from debugrun.core.say import report
 from debugrun.core.say.command import copies
-from debugrun.engine import engine
-from debugrun.engine.engine import Engine
 from debugrun.errors import EXIT_FAILED, EngineError, RefusedError, TargetError, UsageError
-from debugrun.observe.target import look
 from debugrun.oncall import helper, stacks_page
-from debugrun.oncall import look as looking
+from debugrun.oncall.ground import HERE, Where, reach
 from debugrun.oncall.look import Look
+from debugrun.session import Backend
 from debugrun.toolbox.catalog import find_tool
 from debugrun.values import dataclass
 
@@ -53,6 +50,7 @@ class Wish:
     folded: bool = False
     as_json: bool = False
     ceiling: Ceiling = field(default_factory=Ceiling)
+    where: Where = HERE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +68,7 @@ class Found:
 class _Job:
     """One container of a wish."""
 
-    connection: Engine
+    backend: Backend
     container: Container
     wish: Wish
     folder: Path
@@ -81,8 +79,8 @@ def run(wish: Wish, folder: Path) -> int:
     """Show the stacks. 0, or 125 when some could not be had."""
     if bool(wish.refs) + (wish.project is not None) + wish.everything != 1:
         raise UsageError("which-containers", "which containers?", "debugrun stacks CONTAINER, --project NAME or --all")
-    with engine.connect() as connection:
-        chosen = looking.choose(connection, wish.refs, wish.project, everything=wish.everything)
+    with reach(wish.refs, wish.where) as ground:
+        chosen = ground.choose(wish.refs, wish.project, everything=wish.everything)
         running = [each for each in chosen.containers if each.running]
         if not running:
             each = chosen.containers[0] if chosen.containers else None
@@ -90,12 +88,12 @@ def run(wish: Wish, folder: Path) -> int:
             raise TargetError(
                 "container-not-running", message, f"debugrun ps {each.name}" if each else "docker ps --all"
             )
-        seen = looking.look(connection, chosen)
+        seen = ground.look(chosen)
         found: list[Found] = []
         announced: set[str] = set()
         for container in running:
             processes = [each for each in seen.census.processes if each.container == container.id]
-            job = _Job(connection=connection, container=container, wish=wish, folder=folder, announced=announced)
+            job = _Job(backend=ground.backend, container=container, wish=wish, folder=folder, announced=announced)
             found.extend(_of_container(job, _wanted(wish, container, processes), seen))
     if wish.as_json:
         print(json.dumps(as_dict(found)))
@@ -143,10 +141,10 @@ def _copies(job: _Job, members: Sequence[Process]) -> tuple[Copied, ...]:
     request = Request(tool="gdb", container=job.container.id, mode=MODE, pid=pids[0], ceiling=job.wish.ceiling)
     tool, mode = find_tool(request, job.folder)
     try:
-        facts = look(job.connection, request, tool)
+        facts = job.backend.look(request, tool)
     except TargetError as error:
         return tuple(Copied(pid=pid, error=error.message) for pid in pids)
-    decision = plan(tool, mode, facts, request.ceiling)
+    decision = job.backend.decide(plan(tool, mode, facts, request.ceiling))
     while (option := decision.option) is not None:
         if (line := report.announce(decision)) not in job.announced:
             job.announced.add(line)
@@ -170,7 +168,7 @@ def _copies(job: _Job, members: Sequence[Process]) -> tuple[Copied, ...]:
         if refuted is None:
             return answers
         print(f"debugrun: refused: {refuted.text}", file=sys.stderr)
-        decision = decision.refute(refuted.layer, refuted.text)
+        decision = job.backend.decide(decision.refute(refuted.layer, refuted.text))
     raise RefusedError("refused", *report.refusal(decision))
 
 
@@ -180,7 +178,7 @@ def _attempt(job: _Job, decision: Plan, option: Option, pids: Sequence[int]) -> 
         pids, together=job.wish.together, variables=job.wish.variables, py_spy=f"{place}py-spy"
     )
     argv = (f"{place}gdb", *arguments)
-    where = planned.place(job.connection, decision, option, only=argv, lets_go=True, helpers=("py-spy",))
+    where = job.backend.planned(decision, option, only=argv, lets_go=True, helpers=("py-spy",))
     output = helper.beside(where, argv, tool="gdb")
     try:
         return copied.parse(output.out)

@@ -19,6 +19,9 @@ class Attempt:
 
     What the image tells, or the container that an exec enters: `runs_as` is the user as "uid:gid", `missing` a program
     of the line that is not there. `no_image`: the engine does not have it; `no_user`: it has none of that name.
+
+    In a pod `context` is the securityContext of the ephemeral container as JSON text, `custom_file` a partial container
+    specification that changes it, and `how` the words of `kubectl debug` that gave it.
     """
 
     placement: Placement
@@ -45,3 +48,6 @@ class Attempt:
     missing: str = ""
     no_image: bool = False
     no_user: bool = False
+    context: str | None = None
+    custom_file: str | None = None
+    how: tuple[str, ...] = ()

@@ -37,10 +37,15 @@ def known_options(kind: str) -> frozenset[str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """A pasted line. `container` is the one that it enters or joins, None when it joins none."""
+    """A pasted line. `container` is the one that it enters or joins, None when it joins none.
+
+    `namespace` and `kubernetes_context` are those of a line of kubectl.
+    """
 
     attempt: Attempt
     container: str | None
+    namespace: str | None = None
+    kubernetes_context: str | None = None
 
     @property
     def argv(self) -> tuple[str, ...]:

@@ -151,6 +151,8 @@ def base_profile(option: Option, facts: Facts) -> tuple[str, seccomp.Profile | N
         return _inherited(facts.container, facts.engine.name) or engine_profile(facts.engine)
     if option.profile is not None and (not option.privileged or _filters_privileged(facts)):
         return "the given profile", _parsed(option.profile, facts.engine.name)
+    if option.seccomp == "custom" and not option.privileged and facts.in_pod:
+        return "a profile of the node's", None
     return ("off", None) if option.privileged else engine_profile(facts.engine)
 
 

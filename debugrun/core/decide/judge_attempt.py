@@ -15,6 +15,7 @@ from debugrun.core.ask.attempt import Attempt
 from debugrun.core.ask.number import is_number
 from debugrun.core.ask.selection import INITS
 from debugrun.core.decide import judge as judging
+from debugrun.core.decide import judge_pod
 from debugrun.core.decide.plan import grant_of
 from debugrun.core.grants import Gate, Grant, Layer, Option, Placement, Verdict
 from debugrun.core.know import versions
@@ -32,8 +33,13 @@ _COPY = re.compile(re.escape(CAPABILITY_COPIES) + r"/([a-z_+]+)/")
 def judged(attempt: Attempt, tool: Tool, mode: Mode, facts: Facts) -> Option:
     """The option that the attempt amounts to, with its verdict, all gates in the order met, and its docker line.
 
-    Raises UsageError: a user that only the image's /etc/passwd can tell.
+    Raises UsageError: a user that only the image's /etc/passwd can tell; a line of another kind of engine.
     """
+    if facts.in_pod:
+        return judge_pod.judged(attempt, tool, mode, facts)
+    if attempt.context is not None:
+        message = f"{facts.container.name} is a container of an engine, and that is about a pod"
+        raise UsageError("not-a-pod", message, "debugrun judge TOOL pod/NAME -- kubectl debug ...")
     option = _option(attempt, facts)
     _, gates, refused = judging.judge(option, mode, facts)
     gates = tuple(dict.fromkeys((*_before(attempt, tool, mode, facts), *gates)))
@@ -246,6 +252,8 @@ def _names(ref: str, facts: Facts) -> bool:
 
 def plain(tool: Tool, facts: Facts, mode: Mode) -> Attempt:
     """What people type first: exec where the container holds the tool, else a container of an image that does."""
+    if facts.in_pod:
+        return judge_pod.plain(mode, facts)
     if tool.binary in dict(facts.container.tools):
         return Attempt(placement=Placement.HERE)
     network = f"container:{facts.container.name}" if mode.network == "target" else ""

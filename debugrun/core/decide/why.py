@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from debugrun.core import package_data
@@ -140,8 +140,15 @@ def _called(error: str) -> Known | None:
     return None
 
 
-def diagnose(attempt: Attempt, decision: Plan, error: str | None = None) -> Diagnosis:
+def diagnose(
+    attempt: Attempt,
+    decision: Plan,
+    error: str | None = None,
+    asked: Callable[[Option], Option] = lambda option: option,
+) -> Diagnosis:
     """What stops `attempt` at the tool of `decision`; `error` is what it printed.
+
+    `asked` gives an option with the answers of all who have to be asked.
 
     Raises UsageError: a user that only the image's /etc/passwd can tell.
     """
@@ -149,7 +156,7 @@ def diagnose(attempt: Attempt, decision: Plan, error: str | None = None) -> Diag
     known = recognise(error, tool) if error else None
     if known is not None and error:
         attempt = _as_asked(attempt, known, error)
-    option = attempting.judged(attempt, tool, decision.mode, facts)
+    option = asked(attempting.judged(attempt, tool, decision.mode, facts))
     gates: Sequence[Gate] = option.gates
     if known is not None and known.need is not None:
         about = judging.ask(known.need, option, facts)

@@ -146,6 +146,25 @@ class ImageFacts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PodFacts:
+    """The pod around a container: what is asked of whatever is added to it, and what that inherits.
+
+    `level` is the PodSecurity level that its namespace enforces, None where that can't be read. `refuses`: what the
+    API server says to any container that would be added, "" where that is not so. The rest is the pod's own
+    securityContext: None and "" where it says nothing.
+    """
+
+    namespace: str
+    level: str | None = None
+    refuses: str = ""
+    uid: int | None = None
+    gid: int | None = None
+    non_root: bool | None = None
+    seccomp: str = ""  # RuntimeDefault, Localhost, Unconfined
+    own_seccomp: str = ""  # of the container, the same
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
     """Everything a decision needs. Texts are made printable: names were compared, and paths opened, before this."""
 
@@ -154,10 +173,11 @@ class Facts:
     container: ContainerFacts
     process: ProcessFacts
     images: ImageFacts = ImageFacts()
+    pod: PodFacts | None = None  # None: a container of an engine
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
-        for name in ("engine", "host", "container", "process", "images"):
+        for name in ("engine", "host", "container", "process", "images", "pod"):
             object.__setattr__(self, name, cleaned(getattr(self, name)))
 
     @property

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from debugrun.core.know.facts import ContainerFacts, EngineFacts
+from debugrun.core.know.facts import ContainerFacts, EngineFacts, PodFacts
 from debugrun.core.know.inspection import DOCKER_DEFAULT, machine
 from debugrun.core.know.json_access import Json, mapping, maps, text
 from debugrun.core.know.json_access import items as list_items
+from debugrun.core.know.procfs import CAPABILITIES
 from debugrun.errors import TargetError
 
 ENFORCE = "pod-security.kubernetes.io/enforce"
@@ -168,8 +169,7 @@ def container_facts(pod: Json, container: str, *, architecture: str | None = Non
     privileged = context.get("privileged") is True
     shared = spec.get("shareProcessNamespace") is True
     seccomp, profile = _seccomp(mapping(context, "seccompProfile"), privileged=privileged)
-    added = _names(mapping(context, "capabilities"), "add")
-    dropped = _names(mapping(context, "capabilities"), "drop")
+    added, dropped = (names(mapping(context, "capabilities"), key) for key in ("add", "drop"))
     return ContainerFacts(
         id=text(status, "containerID").partition("://")[2],
         name=f"pod/{name(pod)}/{container}",
@@ -179,7 +179,7 @@ def container_facts(pod: Json, container: str, *, architecture: str | None = Non
         user=user_of(pod, container),
         architecture=architecture,
         privileged=privileged,
-        capabilities=None if privileged else _capabilities(added, dropped),
+        capabilities=None if privileged else capabilities(added, dropped),
         seccomp=seccomp,
         seccomp_profile=profile,
         no_new_privileges=context.get("allowPrivilegeEscalation") is False,
@@ -192,6 +192,22 @@ def container_facts(pod: Json, container: str, *, architecture: str | None = Non
     )
 
 
+def pod_facts(pod: Json, container: str, space: Json | None, *, refuses: str = "") -> PodFacts:
+    """The pod around it; `space` is its namespace, None where that can't be read."""
+    shared = mapping(mapping(pod, "spec"), "securityContext")
+    uid, gid, non_root = (shared.get(key) for key in ("runAsUser", "runAsGroup", "runAsNonRoot"))
+    return PodFacts(
+        namespace=namespace(pod),
+        level=enforced(space),
+        refuses=refuses,
+        uid=uid if isinstance(uid, int) else None,
+        gid=gid if isinstance(gid, int) else None,
+        non_root=non_root if isinstance(non_root, bool) else None,
+        seccomp=text(mapping(shared, "seccompProfile"), "type"),
+        own_seccomp=text(mapping(context_of(pod, container), "seccompProfile"), "type"),
+    )
+
+
 def _seccomp(profile: Json, *, privileged: bool) -> tuple[str, str | None]:
     """Unconfined unless a profile is named: kubelet's seccompDefault can't be seen, the process' status corrects it."""
     kind = text(profile, "type")
@@ -200,15 +216,21 @@ def _seccomp(profile: Json, *, privileged: bool) -> tuple[str, str | None]:
     return ("custom", None) if kind == "Localhost" else ("default", None)
 
 
-def _capabilities(added: frozenset[str], dropped: frozenset[str]) -> tuple[str, ...]:
-    """Containerd pkg/cri/opts WithCapabilities(): the default 14 (internal/oci), ALL and names as Docker has them."""
+def capabilities(added: frozenset[str], dropped: frozenset[str]) -> tuple[str, ...]:
+    """What a container is given, sorted: containerd pkg/cri/opts WithCapabilities().
+
+    The default fourteen (oci/spec.go), all when ALL is added, none when ALL is dropped; then what is added by name,
+    then without what is dropped by name: unlike with Docker, a name that is in both is dropped.
+    """
+    start = frozenset(CAPABILITIES) if "ALL" in added else DOCKER_DEFAULT
     if "ALL" in dropped:
-        return tuple(sorted(added - {"ALL"}))
-    return tuple(sorted((DOCKER_DEFAULT | added) - dropped))
+        start = frozenset()
+    return tuple(sorted((start | (added - {"ALL"})) - dropped))
 
 
-def _names(capabilities: Json, key: str) -> frozenset[str]:
-    return frozenset(str(each).upper().removeprefix("CAP_") for each in list_items(capabilities, key))
+def names(listed: Json, key: str) -> frozenset[str]:
+    """The capabilities in one of the lists of a securityContext, as SYS_PTRACE."""
+    return frozenset(str(each).upper().removeprefix("CAP_") for each in list_items(listed, key))
 
 
 _UNITS = {

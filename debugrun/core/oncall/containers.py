@@ -6,6 +6,7 @@ import datetime as dt
 import re
 from collections.abc import Iterable, Mapping
 
+from debugrun.core.know import pod as knowledge
 from debugrun.core.know.json_access import Json, items, mapping, text
 from debugrun.values import dataclass
 
@@ -88,6 +89,29 @@ def container(inspected: Json) -> Container:
         finished=text(state, "FinishedAt"),
         health=text(mapping(state, "Health"), "Status"),
         addresses=tuple(address for address in found if address),
+    )
+
+
+def of_pod(pod: Json, name: str) -> Container:
+    """From a pod: the container of that name, which runs. Its PID is its own: the API tells no other."""
+    status = knowledge.status_of(pod, name)
+    running = mapping(mapping(status, "state"), "running")
+    return Container(
+        id=text(status, "containerID").partition("://")[2],
+        name=f"pod/{knowledge.name(pod)}/{name}",
+        service="",
+        project="",
+        state="running",
+        pid=1,
+        exit_code=0,
+        oom_killed=False,
+        error="",
+        restarts=_number(status, "restartCount"),
+        restart_policy=text(mapping(pod, "spec"), "restartPolicy"),
+        started=text(running, "startedAt"),
+        finished="",
+        health="" if status.get("ready") is not False else "not ready",
+        addresses=(),
     )
 
 

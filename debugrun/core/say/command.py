@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
+from debugrun.core.decide import judge_pod
 from debugrun.core.decide.plan import Plan
 from debugrun.core.grants import Option, Placement
 from debugrun.core.know import symbols
@@ -112,6 +113,8 @@ def docker_line(option: Option, tool: Tool, mode: Mode, facts: Facts) -> str:
         return shlex.join(["debugrun", tool.name, facts.container.name, "--via", "recreate"])
     filling = Filling(option=option, tool=tool, mode=mode, pid=facts.process.pid, prelude=False)
     argv = tool_argv(mode.command, filling)
+    if facts.in_pod:
+        return judge_pod.of_option(option, argv, facts)
     terminal = "-it" if mode.prompt else "-i"
     if option.placement is Placement.HERE:
         words = ["docker", "exec", terminal, "--user", option.user]

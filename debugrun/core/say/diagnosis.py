@@ -52,8 +52,8 @@ def _fix(diagnosis: Diagnosis) -> list[str]:
     mode = f" --mode {plan.mode.name}" if plan.mode.name != plan.tool.default_mode else ""
     return [
         *lines,
-        f"narrowest fix: {report.what(best, plan.facts.process.permitted)}",
-        f"  debugrun {plan.tool.name} {plan.facts.container.name} {plan.facts.process.pid}{mode}",
+        f"narrowest fix: {report.what(best, plan.facts.process.permitted, in_pod=plan.facts.in_pod)}",
+        f"  debugrun {plan.tool.name} {report.target(plan.facts)}{mode}",
         f"  {best.command}",
     ]
 

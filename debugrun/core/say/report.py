@@ -86,7 +86,8 @@ def what(option: Option, own: Iterable[str] = (), *, in_pod: bool = False) -> st
     else:
         capabilities = " + ".join(option.cap_add) + (" by file capability" if option.file_capability else "")
     default = "RuntimeDefault" if in_pod else "default seccomp"
-    filters = {"unconfined": "no seccomp filter"}.get(option.seccomp, default)
+    named = {"unconfined": "no seccomp filter"} | ({"custom": "a profile of the node's"} if in_pod else {})
+    filters = named.get(option.seccomp, default)
     if option.opened_calls:
         filters += " + " + ", ".join(option.opened_calls)
     if option.apparmor:
@@ -152,7 +153,8 @@ def plan_text(plan: Plan) -> str:
         mark = "->" if index == plan.chosen else "  "
         how = _naming(option) if option.by_name else "--max-grant / --via"
         allowed = "" if within(option, plan.ceiling) else f" (only when named: {how})"
-        lines.append(f"{mark} {option.grant.value:<10} {what(option, own)}: {_MARKS[option.verdict]}{allowed}")
+        taken = what(option, own, in_pod=plan.facts.in_pod)
+        lines.append(f"{mark} {option.grant.value:<10} {taken}: {_MARKS[option.verdict]}{allowed}")
         lines += [f"      {line}" for line in gate_lines(_telling(option, chosen=index == plan.chosen))]
         lines += [f"      lost: {lost}" for lost in option.lost]
         lines += [f"      by name: {option.by_name}"] if option.by_name else []
@@ -187,7 +189,7 @@ def refusal(plan: Plan) -> tuple[str, str]:
     blockers = [gate for option in plan.options[:1] for gate in option.closed_gates]
     # What closes every option is the cause; the others are only in the way of some.
     blockers = [gate for gate in blockers if all(gate in each.closed_gates for each in plan.options)] or blockers
-    refused = [gate for each in plan.options if (gate := _kept_out(each)) is not None]
+    refused = [gate for each in plan.options if facts.in_pod and (gate := _kept_out(each)) is not None]
     blockers += refused[:1]
     reason = "; ".join(dict.fromkeys(f"{gate.layer.value}: {gate.fact}" for gate in blockers)) or "every option failed"
     verb = "attach" if plan.mode.about_process else "work"
@@ -206,8 +208,14 @@ def refusal(plan: Plan) -> tuple[str, str]:
         message = f"{message}{'; ' if blockers else ''}{wider.by_name}"
     elif plan.ceiling.via is not None and plan.ceiling.via is not wider.placement:
         flag = f"--via {wider.placement.value} {flag}"
-    what_it_takes = what(wider, facts.process.permitted)
-    return message, f"debugrun {plan.tool.name} {facts.container.name} {facts.process.pid} {flag}  ({what_it_takes})"
+    what_it_takes = what(wider, facts.process.permitted, in_pod=facts.in_pod)
+    return message, f"debugrun {plan.tool.name} {target(facts)} {flag}  ({what_it_takes})"
+
+
+def target(facts: Facts) -> str:
+    """The process as it is typed, with the namespace of its pod."""
+    where = f" -n {facts.pod.namespace}" if facts.pod is not None else ""
+    return f"{facts.container.name} {facts.process.pid}{where}"
 
 
 def _naming(option: Option) -> str:
@@ -216,9 +224,9 @@ def _naming(option: Option) -> str:
 
 
 def _kept_out(option: Option) -> Gate | None:
-    """What admission says to an option that nothing else closes."""
+    """What admission, or a node, says to an option that nothing else closes."""
     closed = option.closed_gates
-    return closed[0] if len(closed) == 1 and closed[0].layer is Layer.ADMISSION else None
+    return closed[0] if len(closed) == 1 and closed[0].layer in {Layer.ADMISSION, Layer.ENGINE} else None
 
 
 def _in_a_sidecar(plan: Plan) -> str:
@@ -226,16 +234,17 @@ def _in_a_sidecar(plan: Plan) -> str:
     open_ = (each for each in plan.options if each.verdict is not Verdict.CLOSED)
     found = next((each for each in open_ if each.placement is Placement.SIDECAR), None)
     flag = "" if found is None or found.grant.rank <= plan.ceiling.grant.rank else f" --max-grant {found.grant.value}"
-    line = f"debugrun {plan.tool.name} {plan.facts.container.name} {plan.facts.process.pid}{flag}"
-    return line if found is None else f"{line}  ({what(found, plan.facts.process.permitted)})"
+    line = f"debugrun {plan.tool.name} {target(plan.facts)}{flag}"
+    return line if found is None else f"{line}  ({what(found, plan.facts.process.permitted, in_pod=plan.facts.in_pod)})"
 
 
 def facts_text(facts: Facts) -> str:
     """The facts for a person: one line a fact, `?` for what could not be read."""
     lines = []
-    for part in ("engine", "host", "container", "process", "images"):
+    for part in ("engine", "host", "pod", "container", "process", "images"):
+        if (value := getattr(facts, part)) is None:
+            continue
         lines.append(part)
-        value = getattr(facts, part)
         lines += [f"  {each.name:<26} {_word(getattr(value, each.name))}" for each in dataclasses.fields(value)]
     return "\n".join(lines)
 

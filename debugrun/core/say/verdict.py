@@ -19,7 +19,9 @@ def alone(option: Option, decision: Plan) -> Plan:
 def as_text(option: Option, decision: Plan) -> str:
     """One option's verdict for a person, with what every layer says."""
     shown = replace(option, cap_add=_in_short(option, decision))
-    lines = [f"{option.verdict.value}: {report.what(shown, decision.facts.process.permitted)}"]
+    lines = [
+        f"{option.verdict.value}: {report.what(shown, decision.facts.process.permitted, in_pod=decision.facts.in_pod)}"
+    ]
     said = (f"  {gate.verdict.value:<7} {gate.layer.value}: {gate.fact} [{gate.source}]" for gate in option.gates)
     lines += dict.fromkeys(said)
     lines += [f"  lost: {lost}" for lost in option.lost]
@@ -33,4 +35,5 @@ def _in_short(option: Option, decision: Plan) -> tuple[str, ...]:
         return ("no effective capabilities",)
     if not set(names) >= DOCKER_DEFAULT:
         return names
-    return (f"Docker's {len(DOCKER_DEFAULT)} default capabilities", *(n for n in names if n not in DOCKER_DEFAULT))
+    whose = "the runtime's" if decision.facts.in_pod else "Docker's"
+    return (f"{whose} {len(DOCKER_DEFAULT)} default capabilities", *(n for n in names if n not in DOCKER_DEFAULT))

@@ -25,6 +25,7 @@ from debugrun.engine.engine import Engine, connect
 from debugrun.engine.stream import Frames
 from debugrun.observe import hostproc
 from debugrun.oncall import look, memory
+from debugrun.oncall.ground import OfEngine
 from tests.live.hostile.conftest import Count
 from tests.live.victims import Victim, released, victims
 
@@ -153,11 +154,12 @@ def test_what_is_looked_at_on_call(
             done = run(verb[0], victim.name, *verb[1:])
             idle = verb[0] == "flame" and "there is nothing to draw" in done.stderr
             assert done.returncode == 0 or idle, (verb, done.stdout, done.stderr)
-        chosen = look.choose(connection, [victim.name], None, everything=False)
-        seen = look.sent(connection, chosen.inspected[0], chosen.containers[0])
+        ground = OfEngine(connection)
+        chosen = ground.choose([victim.name], None, everything=False)
+        seen = look.sent(ground.backend, ground.facts(chosen.containers[0]), "x86_64")
         with pytest.MonkeyPatch.context() as elsewhere:
             elsewhere.setattr(hostproc, "is_local", lambda *_: False)
-            read = memory._read(connection, chosen.containers[0], chosen.inspected[0], seen.processes)  # noqa: SLF001
+            read = memory._read(ground, chosen.containers[0], seen.processes)  # noqa: SLF001
         assert_kept_out(report())
         assert read[1].error == "" or command == UNDUMPABLE
         released(victim)

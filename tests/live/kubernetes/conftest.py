@@ -19,7 +19,7 @@ from tests.host.state import HostError
 
 APP = "docker.io/debugrun-test/app:latest"
 STATIC = "docker.io/debugrun-test/static:latest"
-IMAGES = ("debugrun-test/pause:latest", "debugrun-test/app:latest", "debugrun-test/static:latest")
+IMAGES = tuple(f"debugrun-test/{name}:latest" for name in ("pause", "app", "static", "full"))
 WORKER = "/opt/app/worker"
 #: What `restricted` asks for, of a user whose uid and gid are both said.
 HARDENED: Mapping[str, object] = {

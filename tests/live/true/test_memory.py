@@ -11,6 +11,7 @@ import pytest
 from debugrun.engine.engine import connect
 from debugrun.observe import hostproc
 from debugrun.oncall import look, memory
+from debugrun.oncall.ground import OfEngine
 
 pytestmark = pytest.mark.live
 
@@ -29,10 +30,11 @@ def test_a_sidecar_reads_what_the_host_reads(
     told = json.loads(debugrun("memory", name, "--json", status=0).stdout)
     here = {each["pid"]: {kind["name"] for kind in each["kinds"]} for each in told["processes"]}
     with connect() as engine:
-        chosen = look.choose(engine, [name], None, everything=False)
-        there = look.sent(engine, chosen.inspected[0], chosen.containers[0])
+        ground = OfEngine(engine)
+        chosen = ground.choose([name], None, everything=False)
+        there = look.sent(ground.backend, ground.facts(chosen.containers[0]), "x86_64")
         monkeypatch.setattr(hostproc, "is_local", lambda *_: False)
-        found = memory._read(engine, chosen.containers[0], chosen.inspected[0], there.processes)  # noqa: SLF001 - the other way
+        found = memory._read(ground, chosen.containers[0], there.processes)  # noqa: SLF001 - the other way
     assert {pid: {kind.name for kind in each.kinds} for pid, each in found.items()} == here
     assert all(each.error == "" and each.rss > 100_000 for each in found.values())
     assert_harmless(name)

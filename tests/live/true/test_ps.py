@@ -12,6 +12,7 @@ from typing import Any
 import docker
 import pytest
 
+from debugrun import session
 from debugrun.core.oncall.processes import Census
 from debugrun.engine.engine import connect
 from debugrun.oncall import look
@@ -90,7 +91,8 @@ def test_a_sidecar_sees_what_the_host_sees(
     with connect() as engine:
         for ref in (forger, target("u1000"), target("multiuid")):
             chosen = look.choose(engine, [ref], None, everything=False)
-            there = look.sent(engine, chosen.inspected[0], chosen.containers[0])
+            facts = look.facts_of(engine, chosen.inspected[0])
+            there = look.sent(session.Containers(engine), facts, "x86_64")
             here = look.here(chosen.containers, "x86_64")
             assert waits(there) == waits(here)
             # What other tests left dead in a target that they share waits for nothing.
