@@ -14,7 +14,7 @@ from debugrun.attach.ending import ending, lost, waiting, write
 from debugrun.attach.invocation import Invocation, Result
 from debugrun.attach.place import Place
 from debugrun.attach.relay import Relay, Turn, wakeups
-from debugrun.attach.remote_protocol import Requests
+from debugrun.attach.remote_protocol import Files, Requests
 from debugrun.core.know.tool_file import Failure
 from debugrun.engine.stream import LostError
 
@@ -72,6 +72,7 @@ class _Batch:
         self.fds = {1: stdout, 2: stderr}
         self.search = Search(invocation.failures)
         self.requests = Requests() if invocation.remote_protocol else None
+        self.files = Files(invocation.pid, invocation.view) if invocation.view else None
         self.lines = Lines(invocation.unsaid)
         self.held: list[tuple[int, bytes]] | None = [] if invocation.hold_output else None
         self.release_at: float | None = None
@@ -117,7 +118,8 @@ class _Batch:
                 self.search.feed(source, data)
             self._show(source, self._passed(source, data))
         if turn.typed is not None:
-            self.relay.send(turn.typed) if turn.typed else self.relay.close_input()
+            typed = self.files.feed(turn.typed) if self.files and turn.typed else turn.typed
+            self.relay.send(typed) if turn.typed else self.relay.close_input()
         if turn.leaving:
             self.relay.close_input()
         if news := waiting(self.place, self.invocation.tool):

@@ -11,7 +11,8 @@ from debugrun.attach.output import Sink
 from debugrun.core.ask.request import Request
 from debugrun.core.decide import programs
 from debugrun.core.decide.plan import Plan
-from debugrun.core.grants import Option, Verdict
+from debugrun.core.grants import Option, Placement, Verdict
+from debugrun.core.know import symbols
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import NUDGE, Failure
 from debugrun.core.say.command import Filling, handover, tool_argv
@@ -26,7 +27,7 @@ class Invocation:
     `prompt`, and the terminal belongs to the user from the next one on. `hold_output` keeps output back until the
     option has stood its trial. After `duration` seconds the tool is interrupted. Without `input` the tool has none.
     What it writes to standard output goes to the `sink`, and is shown as well where it is `copied`.
-    `remote_protocol` and `unsaid` are the tool's.
+    `remote_protocol` and `unsaid` are the tool's. `view` is where a stub has the files of the process `pid`, if it has.
     """
 
     argv: tuple[str, ...]
@@ -42,6 +43,8 @@ class Invocation:
     copied: bool = False
     detach_keys: str = "ctrl-p,ctrl-q"
     remote_protocol: bool = False
+    view: str = ""
+    pid: int = 0
     unsaid: tuple[str, ...] = ()
 
 
@@ -90,6 +93,8 @@ def invocations(
         sink=file() if file is not None else None,
         copied=copied,
         remote_protocol=tool.remote_protocol,
+        view=symbols.files_of(filling.pid) if tool.remote_protocol and option.placement is Placement.SIDECAR else "",
+        pid=filling.pid,
         unsaid=tool.unsaid,
     )
     if file is not None and not copied:  # what follows shows the file

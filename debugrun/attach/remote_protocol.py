@@ -14,6 +14,10 @@ _NUMBER = rb"-?(?:[0-9a-fA-F](?:\*[ -~])?)+"  # run-length encoded, as everythin
 _ANSWER = re.compile(rb"\$F" + _NUMBER + rb"(?:," + _NUMBER + rb")?[;#]")
 _LONGEST = 80  # of an answer's beginning: two numbers of 16 digits, encoded or not
 _CHECKSUM = 2  # characters
+_FILE = b"$vFile:"
+_MOST = 1 << 16  # bytes of a request for a file
+# Those that read: flags 0 is O_RDONLY.
+_NAMED = re.compile(rb"(vFile:(?:open|readlink|stat|lstat):)((?:[0-9a-fA-F]{2})+)(|,0,[0-9a-fA-F]+)")
 
 
 class Requests:
@@ -66,3 +70,65 @@ class Requests:
         """What is left at the end of the output, unless it was to become a request."""
         kept, self._kept = self._kept, b""
         return b"" if kept.startswith(_START) else kept
+
+
+class Files:
+    """Leads the requests of gdb for files of the process to a view of them in the stub's own mount namespace.
+
+    GDB manual, "Host I/O Packets": `vFile:setfs:PID` says whose files are meant, `vFile:open:PATH,FLAGS,MODE` and its
+    like name one. gdbserver enters the mount namespace of PID for that, which takes SYS_ADMIN. What would write is
+    left to the stub's own, read-only files.
+    """
+
+    def __init__(self, pid: int, view: str) -> None:
+        self._pid = pid
+        self._view = view
+        self._theirs = False  # the files of the process are meant
+        self._kept = b""  # the beginning of such a request
+
+    def feed(self, data: bytes) -> bytes:
+        """What of it may pass now, changed where it has to be."""
+        rest, self._kept = self._kept + data, b""
+        passed = []
+        while rest:
+            at = rest.find(b"$")
+            if at < 0:
+                passed.append(rest)
+                break
+            passed.append(rest[:at])
+            rest = rest[at:]
+            end = rest.find(b"#")
+            if not (rest.startswith(_FILE) or _FILE.startswith(rest)):
+                passed.append(rest[:1])
+                rest = rest[1:]
+            elif end < 0 or len(rest) < end + 1 + _CHECKSUM:
+                if len(rest) > _MOST:
+                    passed.append(rest)
+                else:
+                    self._kept = rest
+                break
+            else:
+                passed.append(self._led(rest[1:end]) or rest[: end + 1 + _CHECKSUM])
+                rest = rest[end + 1 + _CHECKSUM :]
+        return b"".join(passed)
+
+    def _led(self, text: bytes) -> bytes | None:
+        """The packet in place of `text`; None: as it is."""
+        if text == b"vFile:setfs:%x" % self._pid:
+            self._theirs = True
+            return packet(b"vFile:setfs:0")
+        if text.startswith(b"vFile:setfs:"):
+            self._theirs = False
+            return None
+        named = _NAMED.fullmatch(text)
+        if not self._theirs or named is None:
+            return None
+        path = bytes.fromhex(named[2].decode())
+        if path == b"/proc/%d/exe" % self._pid:
+            return None
+        return packet(named[1] + (self._view.encode() + b"/" + path.lstrip(b"/")).hex().encode() + named[3])
+
+
+def packet(text: bytes) -> bytes:
+    """The text as a packet, with its checksum: GDB manual, "Remote Protocol, Overview"."""
+    return b"$%b#%02x" % (text, sum(text) % 256)

@@ -96,6 +96,20 @@ def gcore_arguments(pid: int) -> tuple[str, ...]:
     return ("-nx", "-batch-silent", "-iex", f"python exec({source!r}, {{'__name__': 'debugrun'}})")
 
 
+def gdbserver_arguments(pid: int) -> tuple[str, ...]:
+    """Words to put before `gdbserver ...`: a view of the target's files for the gdb at the other end, at `files_of`.
+
+    Takes a POSIX sh and a writable /tmp; without python3 there is no view.
+    """
+    source = f"{_text('gdb/prelude.py')}\n{_text('gdbserver/serve.py').replace(FUTURE, '')}\nserve({pid})\n"
+    return ("sh", "-c", _text("gdbserver/serve.sh"), "sh", source)
+
+
+def files_of(pid: int) -> str:
+    """Where gdbserver's sidecar has the view."""
+    return f"/tmp/root.{pid}"  # noqa: S108 - the sidecar's own
+
+
 def lldb_arguments(pid: int) -> tuple[str, ...]:
     """Arguments of lldb that attach it to `pid`, by the target's own files, and let it detach at TERM and HUP.
 

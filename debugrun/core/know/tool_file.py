@@ -21,7 +21,7 @@ from debugrun.values import dataclass
 SCHEMA = 1
 
 _ATTACHING = {"{gdb-symbols}", "{gdb-attached}", "{gdb-stacks}", "{perf-symbols}", "{lldb-attach}", "{delve-attach}"}
-_ATTACHING |= {"{core-dump}"}  # by itself, with gdb as its interpreter
+_ATTACHING |= {"{core-dump}", "{gdbserver-files}"}  # by itself, with gdb as its interpreter; before gdbserver
 PLACEHOLDERS = frozenset({"{pid}", "{args}"} | _ATTACHING)
 LAUNCH_PLACEHOLDERS = frozenset({"{program}", "{args}", "{aslr}", "{environment}", "{scratch}"})
 MOUNTS = ("/sys/kernel/tracing",)  # of the engine's host, into the sidecar, at the same path, read-only

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 # What is typed where our own way to attach is not at hand.
-PLAINLY = {"{lldb-attach}": ("-p", "{pid}"), "{delve-attach}": ("dlv", "attach", "{pid}"), "{gdb-attached}": ()}
+PLAINLY = {
+    "{lldb-attach}": ("-p", "{pid}"),
+    "{delve-attach}": ("dlv", "attach", "{pid}"),
+    "{gdb-attached}": (),
+    "{gdbserver-files}": (),
+}
 CAPABILITY_COPIES = "/usr/lib/debugrun/caps"  # folder of the toolbox: copies of tools that carry capabilities
 ROOT_COPIES = "/usr/lib/debugrun/root"  # and programs that stay closed to a target that may read all files
 ROOT_ENVIRONMENT = {

@@ -39,7 +39,7 @@ class Filling:
 def tool_argv(words: tuple[str, ...], filling: Filling) -> tuple[str, ...]:
     """A command of a tool file with its placeholders filled in.
 
-    With a file capability the first word becomes the toolbox's copy that carries it.
+    With a file capability the program becomes the toolbox's copy that carries it.
     """
     option, pid = filling.option, filling.pid
     argv: list[str] = []
@@ -51,8 +51,8 @@ def tool_argv(words: tuple[str, ...], filling: Filling) -> tuple[str, ...]:
             argv.extend(brought)
         else:
             argv.extend(FIXED.get(word, (word.replace("{pid}", str(pid)),)))
-    if option.file_capability and argv[0] == filling.tool.binary:
-        argv[0] = copies(option) + argv[0]
+    if option.file_capability and (binary := filling.tool.binary) in argv:
+        argv[argv.index(binary)] = copies(option) + binary
     return tuple(argv)
 
 
@@ -77,6 +77,8 @@ def _brought(word: str, filling: Filling) -> tuple[str, ...] | None:  # noqa: PL
         return tuple(each.replace("{pid}", str(pid)) for each in PLAINLY[word])
     if word == "{lldb-attach}":
         return symbols.lldb_arguments(pid)
+    if word == "{gdbserver-files}":
+        return symbols.gdbserver_arguments(pid) if filling.option.placement is Placement.SIDECAR else ()
     if word == "{delve-attach}":
         return symbols.delve_arguments(pid, filling.tool.binary)
     return None

@@ -40,6 +40,10 @@ BUILD_ID = b"\4\0\0\0\x14\0\0\0\3\0\0\0GNU\0"  # its note, of 20 bytes: elf(5), 
 DELETED = " (deleted)"
 
 
+# (PID, roots) -> what `libraries` finds
+Look = "Callable[[int, list[str]], tuple[dict[str, tuple[str, str]], list[str]]]"
+
+
 class Memory:
     """Words (8 or 4 bytes, as the program has them) and strings of a process."""
 
@@ -252,25 +256,39 @@ def say(text: str) -> None:
     sys.stderr.write("debugrun: " + "".join(c if c.isprintable() else "?" for c in text) + "\n")
 
 
-def settings(pid: int) -> list[str]:
-    """Commands that make gdb read the target's files; says what can't be shown."""
-    if os.path.samestat(os.stat("/proc/self/ns/mnt"), os.stat(f"/proc/{pid}/ns/mnt")):
-        return ["set sysroot target:", "set debug-file-directory /usr/lib/debug"]  # in place: the names are right
-    proc = hidden_from_realpath(pid)
+def make_view(pid: int, proc: str, view: str, blind: Look | None = None) -> tuple[str, list[str]]:
+    """The target's files at `view`, by the names that gdb knows; says what can't be shown. `proc` leads to /proc/PID.
+
+    (the executable's path below it or "", the target's roots). `blind` looks where the memory may not be read.
+    """
     places = roots(pid, proc)
     path, program = executable(pid, places)
-    real, lost = libraries(pid, places)
+    try:
+        real, lost = libraries(pid, places)
+    except PermissionError:
+        if blind is None:
+            raise
+        real, lost = blind(pid, places)
     for name in lost:
         say(f"{os.path.basename(name)} on disk is not what PID {pid} runs (deleted or replaced): no symbols for it")
-    view = f"/tmp/root.{pid}"
-    if os.path.lexists(view):
-        view += f".{os.getpid()}"
     if lost or len(places) > 1 or any((name, places[0] + name) != found for name, found in real.items()):
         programs = {path: program} if path else {}
         names = {name: file for name, (_, file) in real.items()}
         farm(view, {**programs, **dict(real.values()), **names})
     else:
         os.symlink(places[0], view)
+    return path, places
+
+
+def settings(pid: int) -> list[str]:
+    """Commands that make gdb read the target's files; says what can't be shown."""
+    if os.path.samestat(os.stat("/proc/self/ns/mnt"), os.stat(f"/proc/{pid}/ns/mnt")):
+        return ["set sysroot target:", "set debug-file-directory /usr/lib/debug"]  # in place: the names are right
+    proc = hidden_from_realpath(pid)
+    view = f"/tmp/root.{pid}"
+    if os.path.lexists(view):
+        view += f".{os.getpid()}"
+    path, places = make_view(pid, proc, view)
     debug = ":".join([*(f"{root}/usr/lib/debug" for root in places), "/usr/lib/debug"])
     return [
         f"set sysroot {view}",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
+import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -264,6 +267,27 @@ def test_a_process_with_another_root_is_named_by_its_own_files(
     assert "debugrun:" not in output.stderr
     assert re.search(r"Yes .*/libc\.so\.6$", output.stdout, re.MULTILINE), output
     assert not re.search(r" No +/", output.stdout), output
+
+
+@pytest.mark.parametrize("name", ["u1000", "abslink2", "a jail"])
+def test_a_gdb_elsewhere_gets_the_files_of_the_process_by_the_stub(
+    name: str, target: Callable[[str], str], start: Callable[..., Container]
+) -> None:
+    """As README has it, with the gdb of this machine: the stub has neither the files nor the right to go there."""
+    gdb = shutil.which("gdb")
+    if gdb is None:
+        pytest.skip("no gdb on this machine to connect with: apt-get install gdb")
+    container = start("full", "python3", "-c", ASLEEP).id if name == "a jail" else target(name)
+    words = ["-ex", f"target remote | {sys.executable} -m debugrun gdbserver {container}", "-ex", "bt"]
+    done = subprocess.run(
+        [gdb, "-nx", "-batch", "-iex", "set debuginfod enabled off", *words],
+        capture_output=True, text=True, check=False, timeout=120, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    found = [name for name, _ in FRAME.findall(done.stdout)]
+    wanted = ["Py_RunMain", "Py_BytesMain"] if name == "a jail" else ["work", "serve", "main"]
+    assert [each for each in found if each in wanted] == wanted, done
+    assert "nanosleep" in " ".join(found), done
+    assert "not permitted" not in done.stderr
 
 
 def test_what_lies_in_the_place_of_a_jailed_library_does_no_harm(
