@@ -106,5 +106,5 @@ def _page(found: Findings, rows: Mapping[str, Mapping[str, Plan]]) -> None:
     for name, row in rows.items():
         apart = any(not decision.tool.toolbox for decision in row.values())
         needs.add_row(f"{name} *" if apart else name, *(deciding.cell(decision) for decision in row.values()))
-    needs.caption = "* not in the toolbox: takes an image that holds it, --image"
+    needs.caption = "* not in the toolbox: `debugrun toolbox build --with NAME`, or an image that holds it, --image"
     console.print(needs)

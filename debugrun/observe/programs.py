@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from debugrun.core.know import inspection
+from debugrun.core.know import inspection, kinds
 from debugrun.core.know.facts import ContainerFacts
 from debugrun.core.know.json_access import Json
+from debugrun.engine import ownership
 from debugrun.observe import hostproc
 from debugrun.values import dataclass
 
@@ -46,6 +47,19 @@ def find(engine: Engine, container: ContainerFacts, inspected: Json, binaries: t
     needed = [(seen or {}).get(name) for name in (binaries[0], "sh")]
     holds = all(program is not None and _in_image(container.pid, program.real) for program in needed)
     return Held(tools=tools, shell=found.get("sh"), in_image=holds)
+
+
+def missing(engine: Engine, image: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Which of these programs an image lacks: seen in a container that is made of it and never started."""
+    name = f"debugrun-look-{os.urandom(5).hex()}"
+    labels = ownership.marked(kinds.LOOK, name, {kinds.LABEL_TOOL: names[0]})
+    with ownership.creating(engine, name, labels), engine.asking("look into", image):
+        made = engine.created(engine.client.create_container(image, ["sh"], name=name, labels=labels))
+    try:
+        found = _ask(engine, made, names, inspection.search_path(engine.inspect_container(made)))
+    finally:
+        engine.remove(made, force=True)
+    return tuple(each for each in names if each not in found)
 
 
 def _ask(engine: Engine, container: str, names: Iterable[str], folders: Sequence[str]) -> Mapping[str, str]:

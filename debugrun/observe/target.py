@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 
@@ -11,7 +12,7 @@ from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import Tool
 from debugrun.engine import engine
 from debugrun.errors import EngineError
-from debugrun.observe import observe, seen
+from debugrun.observe import observe, programs, seen
 
 
 def look(connection: engine.Engine, request: Request, tool: Tool | None) -> Facts:
@@ -28,6 +29,10 @@ def look(connection: engine.Engine, request: Request, tool: Tool | None) -> Fact
         facts = observe.observe(connection, request.container, wanted, binaries=binaries, toolbox_ref=image)
     if request.image and facts.images.toolbox is None:
         raise EngineError("no-image", f"the engine has no image {request.image}", f"docker pull {request.image}")
+    images = facts.images
+    if request.image and not images.toolbox_binaries:
+        missing = programs.missing(connection, request.image, (*binaries, "sh"))
+        facts = dataclasses.replace(facts, images=dataclasses.replace(images, named=True, missing=missing))
     return facts
 
 

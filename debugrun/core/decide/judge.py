@@ -247,6 +247,9 @@ def _engine(option: Option, facts: Facts) -> list[Gate]:
     version = versions.numbers(engine.version)
     if option.placement is Placement.SIDECAR and option.image is None:
         gates.append(gate(fact="no image at hand holds the tool", source="GET /images/NAME/json"))
+    if option.placement is Placement.SIDECAR and facts.images.missing and option.image == facts.images.toolbox:
+        fact = f"{option.image} holds no {' and no '.join(facts.images.missing)}"
+        gates.append(gate(fact=fact, source="the PATH of its file system"))
     for name in option.cap_add if not option.privileged else ():
         if docker and version < (23,) and name in _AFTER_AUDIT_READ:
             gates.append(gate(fact=f"Docker {engine.version} does not know {name}", source="moby oci/caps/utils.go"))

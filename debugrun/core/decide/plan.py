@@ -253,7 +253,11 @@ def _carried(base: Option, names: tuple[str, ...], tool: Tool, facts: Facts) -> 
     if base.uid == 0 or facts.engine.name == "podman":
         return True
     images = facts.images
-    held = images.toolbox is not None and (not images.toolbox_binaries or tool.binary in images.toolbox_binaries)
+    held = (
+        images.toolbox is not None
+        and not images.named
+        and (not images.toolbox_binaries or tool.binary in images.toolbox_binaries)
+    )
     return held and tuple(sorted(names)) in tool.file_capabilities
 
 

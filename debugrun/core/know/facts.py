@@ -143,6 +143,8 @@ class ImageFacts:
     toolbox_binaries: tuple[str, ...] = ()  # binaries it holds; empty with a toolbox: not known
     toolbox_copies: tuple[str, ...] = ()  # paths of its programs that carry file capabilities
     target_holds_tool: bool = False  # the target's own image holds the tool and a shell
+    named: bool = False  # `toolbox` is an image that a person named, and none that debugrun built
+    missing: tuple[str, ...] = ()  # then: programs that it lacks, of the tool and the shell that a sidecar takes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -198,7 +198,12 @@ def refusal(plan: Plan) -> tuple[str, str]:
         return message, advice
     if wider is None and all(each.image is None for each in plan.options if each.placement is Placement.SIDECAR):
         image = "name an image that holds it: --image IMAGE"
-        return message, image if facts.images.toolbox else f"debugrun toolbox build; or {image}"
+        kept = "" if plan.tool.toolbox else f" --with {plan.tool.name}"
+        build = not facts.images.toolbox or (kept and plan.tool.debian)
+        return message, f"debugrun toolbox build{kept}; or {image}" if build else image
+    if wider is None and facts.images.missing:
+        kept = "" if plan.tool.toolbox else f" --with {plan.tool.name}"
+        return message, f"another --image, or debugrun toolbox build{kept} and none"
     if wider is None:
         facts_met = dict.fromkeys(gate.fact for gate in blockers)
         return message, f"no grant opens it: {'; '.join(list(facts_met)[:3])}"

@@ -280,7 +280,7 @@ def test_a_gdb_elsewhere_gets_the_files_of_the_process_by_the_stub(
     container = start("full", "python3", "-c", ASLEEP).id if name == "a jail" else target(name)
     words = ["-ex", f"target remote | {sys.executable} -m debugrun gdbserver {container}", "-ex", "bt"]
     done = subprocess.run(
-        [gdb, "-nx", "-batch", "-iex", "set debuginfod enabled off", *words],
+        [gdb, "-nx", "-batch", "-iex", "set debuginfod enabled off", "-iex", "set remotetimeout 30", *words],
         capture_output=True, text=True, check=False, timeout=120, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     found = [name for name, _ in FRAME.findall(done.stdout)]
