@@ -28,6 +28,7 @@ from debugrun.observe import kernel_log
 from debugrun.observe.target import look
 from debugrun.toolbox.catalog import find_tool
 
+EXIT_NOTHING = 1  # as of grep: the tool worked, and there was nothing to see
 Make = Callable[[], output.Sink]
 
 
@@ -186,6 +187,10 @@ def settled(result: Result) -> int:
     A failure text in it is no reason to take more, since a command of the user's may have brought it; but where a tool
     says no and ends with 0 (gdb does), a script must not go on.
     """
+    if result.nothing is not None and result.refuted is None:
+        print(f"debugrun: {result.nothing.says}", file=sys.stderr)
+        print(f"debugrun: try: {result.nothing.instead}", file=sys.stderr)
+        return result.status or EXIT_NOTHING
     if result.refuted is None or result.status != 0 or sys.stdout.isatty():
         return result.status
     print(f"debugrun: the tool was refused: {result.refuted.text}", file=sys.stderr)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
 
 from debugrun.attach.ending import ending, lost, waiting, write
 from debugrun.attach.invocation import Invocation, Result
 from debugrun.attach.place import Place
 from debugrun.attach.relay import Relay, Turn, wakeups
 from debugrun.attach.remote_protocol import Files, Requests
-from debugrun.core.know.tool_file import Failure
 from debugrun.engine.stream import LostError
 
 HOLD_BYTES = 64 * 1024  # output that is held back at most while an option is on trial
@@ -24,21 +24,32 @@ TWICE = 2.0  # seconds between two Ctrl-C that mean it
 INTERRUPTED = 128 + signal.SIGINT
 
 
-class Search:
-    """Finds failure texts in a stream, also across the borders of its chunks."""
+class Meaning(Protocol):
+    """What a text in a tool's output stands for."""
 
-    def __init__(self, failures: Sequence[Failure]) -> None:
-        self._texts = [(failure.text.encode(), failure) for failure in failures]
+    @property
+    def text(self) -> str:
+        """The text."""
+
+
+Found = TypeVar("Found", bound=Meaning)
+
+
+class Search(Generic[Found]):
+    """Finds texts in a stream, also across the borders of its chunks."""
+
+    def __init__(self, meanings: Sequence[Found]) -> None:
+        self._texts = [(each.text.encode(), each) for each in meanings]
         self._keep = max((len(text) for text, _ in self._texts), default=1) - 1
         self._tail: dict[int, bytes] = {}
-        self.found: Failure | None = None
+        self.found: Found | None = None
 
     def feed(self, source: int, data: bytes) -> None:
         """Look at the next bytes of one stream; the first text that was ever found stays."""
         if self.found is not None or not self._texts:
             return
         window = self._tail.get(source, b"") + data
-        hits = [(window.find(text), failure) for text, failure in self._texts if text in window]
+        hits = [(window.find(text), meaning) for text, meaning in self._texts if text in window]
         self.found = min(hits, key=lambda hit: hit[0])[1] if hits else None
         self._tail[source] = window[-self._keep :] if self._keep else b""
 
@@ -71,6 +82,7 @@ class _Batch:
         self.relay = relay
         self.fds = {1: stdout, 2: stderr}
         self.search = Search(invocation.failures)
+        self.nothing = Search(invocation.nothing)
         self.requests = Requests() if invocation.remote_protocol else None
         self.files = Files(invocation.pid, invocation.view) if invocation.view else None
         self.lines = Lines(invocation.unsaid)
@@ -106,7 +118,13 @@ class _Batch:
             status = 0
         if self.invocation.sink is not None and self.search.found is None:
             self.invocation.sink.check(status)
-        return Result(status=status, refuted=self.search.found, output_seen=self.seen, left=left)
+        return Result(
+            status=status,
+            refuted=self.search.found,
+            output_seen=self.seen,
+            left=left,
+            nothing=self.nothing.found,
+        )
 
     def _timeout(self) -> float | None:
         times = [at for at in (self.release_at, self.interrupt_at) if at is not None]
@@ -116,6 +134,7 @@ class _Batch:
         for source, data in turn.output:
             if not (source == 1 and self.exclusive):  # the target's memory may hold any text
                 self.search.feed(source, data)
+                self.nothing.feed(source, data)
             self._show(source, self._passed(source, data))
         if turn.typed is not None:
             typed = self.files.feed(turn.typed) if self.files and turn.typed else turn.typed

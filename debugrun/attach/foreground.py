@@ -6,8 +6,9 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
+from debugrun.attach.attach import Lines
 from debugrun.attach.ending import write
 from debugrun.attach.place import Running
 from debugrun.attach.relay import Relay, Turn, wakeups
@@ -71,11 +72,12 @@ class Ending:
 
 
 def run(  # noqa: PLR0913 - which one, and how it ends
-    engine: Engine, container: str, *, name: str, tty: bool, detach_keys: str, removed: bool
+    engine: Engine, container: str, *, name: str, tty: bool, detach_keys: str, removed: bool, unsaid: Sequence[str] = ()
 ) -> int:
     """Start a container that was created, with our own streams as its own; its exit status.
 
-    INT, TERM and other signals go to the program; the third INT or TERM ends it. Raises EngineError.
+    Lines `unsaid` of its errors, at a terminal of its output, are left out. INT, TERM and other signals go to the
+    program; the third INT or TERM ends it. Raises EngineError.
     """
     with wakeups(*PASSED_ON, signal.SIGWINCH) as woken:
         ending = Ending(engine, container, removed=removed)
@@ -83,11 +85,12 @@ def run(  # noqa: PLR0913 - which one, and how it ends
         engine.start(container)
         relay = Relay(main, woken, stdin=0, stdout=1)
         try:
-            if tty and not _at_terminal(_Session(engine, container, relay), detach_keys):
+            lines = {1: Lines([f"{each}\r" for each in unsaid])} if tty else {2: Lines(unsaid)}
+            if tty and not _at_terminal(_Session(engine, container, relay, lines), detach_keys):
                 print(f"debugrun: you left {name}, and it runs on: docker attach {name}", file=sys.stderr)
                 return 0
             if not tty:
-                _Session(engine, container, relay).run()
+                _Session(engine, container, relay, lines).run()
         except LostError as error:
             message = f"{engine.endpoint} broke the connection to {name} ({error}); it runs on"
             raise EngineError("engine-lost", message, f"docker attach {name}, or docker rm -f {name}") from error
@@ -112,11 +115,12 @@ def _at_terminal(session: _Session, detach_keys: str) -> bool:
 class _Session:
     """The relay to the end."""
 
-    def __init__(self, engine: Engine, container: str, relay: Relay) -> None:
+    def __init__(self, engine: Engine, container: str, relay: Relay, lines: Mapping[int, Lines]) -> None:
         self.gone = False  # the terminal has
         self._engine = engine
         self._container = container
         self._relay = relay
+        self._lines = lines
         self._insisted = 0
 
     def run(self, *, size: Callable[[], Size | None] | None = None, typed: Callable[[bytes], bytes] = bytes) -> None:
@@ -134,6 +138,9 @@ class _Session:
                 self.gone = size is not None
                 self._relay.close_input()
             self._show(turn)
+        with contextlib.suppress(BrokenPipeError):
+            for source, lines in self._lines.items():
+                write(source, lines.rest())
 
     def _fit(self, size: Callable[[], Size | None] | None) -> None:
         if size is not None and (found := size()) is not None:
@@ -143,7 +150,7 @@ class _Session:
         """Write what came; when nobody reads it, the program is told to end."""
         try:
             for source, data in turn.output:
-                write(source, data)
+                write(source, self._lines[source].feed(data) if source in self._lines else data)
             if turn.unread:
                 raise BrokenPipeError  # noqa: TRY301 - the same as what a write says
         except BrokenPipeError:

@@ -15,6 +15,7 @@ from debugrun.core.grants import Option, Placement, Verdict
 from debugrun.core.know import symbols
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import NUDGE, Failure
+from debugrun.core.know.tool_output import Nothing
 from debugrun.core.say.command import Filling, handover, tool_argv
 from debugrun.values import dataclass
 
@@ -27,7 +28,8 @@ class Invocation:
     `prompt`, and the terminal belongs to the user from the next one on. `hold_output` keeps output back until the
     option has stood its trial. After `duration` seconds the tool is interrupted. Without `input` the tool has none.
     What it writes to standard output goes to the `sink`, and is shown as well where it is `copied`.
-    `remote_protocol` and `unsaid` are the tool's. `view` is where a stub has the files of the process `pid`, if it has.
+    `remote_protocol`, `unsaid` and `nothing` are the tool's. `view` is where a stub has the files of the process `pid`,
+    if it has.
     """
 
     argv: tuple[str, ...]
@@ -46,6 +48,7 @@ class Invocation:
     view: str = ""
     pid: int = 0
     unsaid: tuple[str, ...] = ()
+    nothing: tuple[Nothing, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,13 +57,15 @@ class Result:
 
     `refuted` is the failure text that came; with `output_seen` it may have come at any time, in answer to a command of
     the user's even. `left` says that the user left the tool or closed its output. A tool that was interrupted because
-    its time was up has done what it was asked: its status is 0 when it ended by that signal.
+    its time was up has done what it was asked: its status is 0 when it ended by that signal. `nothing` is what it said
+    that means that it has found nothing.
     """
 
     status: int
     refuted: Failure | None = None
     output_seen: bool = False
     left: bool = False
+    nothing: Nothing | None = None
 
 
 def invocations(
@@ -77,6 +82,7 @@ def invocations(
     )
     copied = mode.output is not None and mode.output.kind == "copy"
     batch = bool(set(mode.batch_flags) & set(request.args)) or (file is not None and not copied)
+    nothing = tuple(each.of(filling.pid, decision.facts.container.name) for each in tool.nothing)
     tty = sys.stdin.isatty() and sys.stdout.isatty() and not batch and tool.stop_signal != NUDGE
     prompted = tty and mode.prompt is not None
     first = Invocation(
@@ -96,11 +102,12 @@ def invocations(
         view=symbols.files_of(filling.pid) if tool.remote_protocol and option.placement is Placement.SIDECAR else "",
         pid=filling.pid,
         unsaid=tool.unsaid,
+        nothing=nothing,
     )
     if file is not None and not copied:  # what follows shows the file
         return [first]
     then = (tool_argv(words, filling) for words in mode.then)
-    return [first, *(Invocation(argv=argv, tool=tool.name) for argv in then)]
+    return [first, *(Invocation(argv=argv, tool=tool.name, unsaid=tool.unsaid, nothing=nothing) for argv in then)]
 
 
 def can_start_with(steps: Sequence[Invocation], option: Option, facts: Facts) -> bool:

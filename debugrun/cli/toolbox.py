@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from debugrun import streams
+from debugrun.cli.completion import complete_tools
 from debugrun.cli.options import interruptible
 from debugrun.core.know.tool_file import Tool
 from debugrun.engine import engine
@@ -19,7 +20,10 @@ from debugrun.toolbox import catalog, image, volume
 
 ALL = "all"
 With = Annotated[
-    list[str] | None, typer.Option("--with", metavar="TOOL,...", help="tools that it leaves out otherwise, or all")
+    list[str] | None,
+    typer.Option(
+        "--with", metavar="TOOL,...", help="tools that it leaves out otherwise, or all", autocompletion=complete_tools
+    ),
 ]
 
 

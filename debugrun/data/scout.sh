@@ -1,8 +1,10 @@
 # What /proc tells of the processes of this PID namespace, for `debugrun.observe.scout` to read. POSIX sh, few forks.
-# Arguments: the PIDs to look at; none: all. Command lines and environments are never printed: of a shell's
-# command line it is said whether the second word is -c.
+# Arguments: the PIDs to look at; none: all. Environments are never printed. Of a shell's command line it is said whether
+# the second word is -c; with a first argument -c the beginning of each is printed, for the reader to take secrets out.
 # A line that begins with @ is ours: no line of what the kernel prints here does, and links are printed without.
 cd /proc || exit 1
+shown=
+[ "$1" != -c ] || { shown=yes && shift; }
 
 # The go of a client that listens. Without one: the client is gone, and so are we, unless this shell is dash, whose
 # read has no time limit (it fails with 2) and ends with the client's connection only.
@@ -79,5 +81,24 @@ for pid in $all; do
             esac
             ;;
     esac
+done 2> /dev/null
+# One line each: what a process calls itself may hold newlines, and what looks like a line of ours.
+echo @commands
+count=0
+set -f
+for pid in $all; do
+    [ "$count" -lt 200 ] || break
+    count=$((count + 1))
+    read -r line < "$pid/stat" || continue
+    # Behind the name, which may hold anything, fields 12 and 13 are utime and stime.
+    # shellcheck disable=SC2086
+    set -- ${line##*) }
+    case ${12}${13} in
+        '' | *[!0-9]*) ticks='?' ;;
+        *) ticks=$((${12} + ${13})) ;;
+    esac
+    words=
+    [ ! "$shown" ] || words=$(head -c 300 "$pid/cmdline" | tr '\0\n\r@' '   ?')
+    echo "$pid $ticks $words"
 done 2> /dev/null
 echo @end

@@ -85,6 +85,7 @@ def run(wish: Wish, folder: Path) -> int:
                 tty=decided.terminal,
                 detach_keys=wish.detach_keys,
                 removed=wish.options.remove,
+                unsaid=decided.plan.tool.unsaid,
             )
             undo.pop_all()  # it ended, and the engine removes it; or the user left it running
             return status

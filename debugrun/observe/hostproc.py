@@ -110,9 +110,13 @@ def number(text: str) -> int | None:
     return int(text) if re.fullmatch(r"\s*-?\d+\s*", text) else None
 
 
-def read(pid: int) -> Reading | None:
-    """What may be read of one process; None when it is gone or hidden (proc(5) hidepid)."""
-    start = procfs.start_time(text_of(f"{pid}/stat"))  # first: a later process must not be taken for this one
+def read(pid: int, *, closely: bool = False) -> Reading | None:
+    """What may be read of one process; None when it is gone or hidden (proc(5) hidepid).
+
+    `closely`: with its command line and its processor time, by which a person tells it from others.
+    """
+    stat = text_of(f"{pid}/stat")
+    start = procfs.start_time(stat)  # first: a later process must not be taken for this one
     try:
         status = procfs.parse_status(text_of(f"{pid}/status"))
         owner = os.stat(f"{PROC}/{pid}/status")  # noqa: PTH116 - a hot path
@@ -129,6 +133,8 @@ def read(pid: int) -> Reading | None:
         gid_map=gid_map,
         shell_command=status.comm in SHELLS and _is_shell_command(pid),
         start_time=None if _has_clock_of_its_own() else start,
+        words=_words(pid) if closely else (),
+        cpu=procfs.cpu_seconds(stat) if closely else None,
     )
 
 
@@ -143,6 +149,11 @@ def _id_map(pid: int, name: str) -> procfs.IdMap:
     """Empty in our own user namespace: there the second column would speak of the parent's ids."""
     text = text_of(f"{pid}/{name}")
     return () if text == text_of(f"self/{name}") else procfs.parse_id_map(text)
+
+
+def _words(pid: int) -> tuple[str, ...]:
+    """The command line's beginning, as the process shows it."""
+    return tuple(_bytes(f"{pid}/cmdline", limit=512).decode(errors="replace").rstrip("\0 ").split("\0"))
 
 
 def _is_shell_command(pid: int) -> bool:
@@ -167,7 +178,7 @@ def members(main: Reading, container_id: str) -> list[Reading]:
         if not same and link is not None and link == ours:
             continue  # most of the host's processes: not worth a look at their cgroups
         if same or procfs.names_container(text_of(f"{entry}/cgroup"), container_id):
-            reading = read(int(entry))
+            reading = read(int(entry), closely=True)
             if reading is not None and len(reading.status.ns_pids) >= depth:
                 found.append(reading)
     return found

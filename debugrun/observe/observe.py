@@ -8,11 +8,12 @@ is made in the second round and started in the third.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from debugrun.core.ask.selection import INITS, Wanted
+from debugrun.core.ask.selection import Row, Wanted, is_supervisor, known
 from debugrun.core.know import inspection
 from debugrun.core.know.facts import ContainerFacts, Facts, ImageFacts
 from debugrun.core.know.json_access import Json
@@ -22,7 +23,7 @@ from debugrun.core.rules.sandbox import Sandbox
 from debugrun.core.say import not_running
 from debugrun.errors import EngineError, TargetError
 from debugrun.observe import hostproc, named, profiles, programs
-from debugrun.observe.seen import Seen, by_survey, cross_checked, observed_process
+from debugrun.observe.seen import Seen, by_survey, cross_checked, observed_process, tell_of_workers
 
 if TYPE_CHECKING:
     from debugrun.engine.engine import Engine
@@ -36,19 +37,21 @@ BEGINS = 2.0  # seconds for a container's program to take the place of the runti
 MAIN = Wanted()  # nothing said: the main process
 
 
-def observe(
+def observe(  # noqa: PLR0913 - what is asked, and what with
     engine: Engine,
     container_ref: str,
     wanted: Wanted = MAIN,
     *,
     binaries: tuple[str, ...] = (),
     toolbox_ref: str | None = None,
+    note: Callable[[Row, tuple[Row, ...]], None] | None = None,
 ) -> Facts:
     """The facts about one process of a container.
 
     `binaries` are programs to look for in the container's file system; `toolbox_ref` is the image that a scout and
-    a sidecar would use. Raises TargetError (AmbiguousError with the choice): no such container or process, or one
-    that cannot be debugged as it is; EngineError: the engine does not answer.
+    a sidecar would use; `note` is told of a main process that only supervises, and of its workers. Raises TargetError
+    (AmbiguousError with the choice): no such container or process, or one that cannot be debugged as it is;
+    EngineError: the engine does not answer.
     """
     with ThreadPoolExecutor(4) as pool:
         inspected, info, toolbox = _ask(engine, container_ref, toolbox_ref, pool)
@@ -80,6 +83,8 @@ def observe(
         host, container = sandbox.host_facts(seen), sandbox.container_facts(seen, container)
     else:
         process, host = observed_process(engine, container, wanted, seen), seen.host
+        if note is not None and wanted == MAIN:
+            tell_of_workers(container, seen, process.pid, note)
         container = cross_checked(container, seen)
     images = _images(toolbox_ref, toolbox)
     if binaries:
@@ -144,10 +149,8 @@ def _locally(container: ContainerFacts, wanted: Wanted) -> Seen:
         raise TargetError("gone", f"{container.name} has just ended", f"docker logs --tail 20 {container.name}")
     depth = len(main.status.ns_pids) - 1
     alone = wanted == MAIN or wanted.pid == main.status.ns_pids[depth] or wanted.host_pid == main.status.pid
-    if alone and (wanted != MAIN or not (main.status.comm in INITS or main.shell_command)):
-        readings = [main]
-    else:
-        readings = hostproc.members(main, container.id)
+    first = main.status.comm in known("inits") or is_supervisor(main.status.comm) or main.shell_command
+    readings = [main] if alone and (wanted != MAIN or not first) else hostproc.members(main, container.id)
     return Seen(
         readings=readings,
         main=main,
@@ -169,7 +172,8 @@ def _by_scout(engine: Engine, container: ContainerFacts, wanted: Wanted, images:
     peer = scout.peer(container)
     shared = container.pid_mode != ""
     pids = (1, wanted.pid) if wanted.pid is not None and not shared else ()
-    survey = scout.survey(engine, container, peer, images, tuple(dict.fromkeys(pids)))
+    words = [*(["-c"] if wanted.comm is not None else []), *map(str, dict.fromkeys(pids))]
+    survey = scout.survey(engine, container, peer, images, words)
     return by_survey(survey, peer, container, wanted)
 
 

@@ -10,6 +10,7 @@ import re
 import struct
 import time
 import uuid
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -97,12 +98,12 @@ def peer(container: ContainerFacts) -> Identity | None:
 
 
 def survey(
-    engine: Engine, container: ContainerFacts, other: Identity | None, images: ImageFacts, pids: tuple[int, ...]
+    engine: Engine, container: ContainerFacts, other: Identity | None, images: ImageFacts, words: Sequence[str]
 ) -> Survey:
-    """Send the scouts at the same time; `pids` are the container's own, none: all. Raises EngineError."""
+    """Send the scouts at the same time; `words` are arguments of data/scout.sh. Raises EngineError."""
     with ThreadPoolExecutor(2) as pool:
-        second = pool.submit(_one, engine, container, other, images, pids) if other else None
-        first = _one(engine, container, nobody(container), images, pids)
+        second = pool.submit(_one, engine, container, other, images, words) if other else None
+        first = _one(engine, container, nobody(container), images, words)
         seen = second.result() if second else first
     exes = {each.status.pid: each.exe for each in seen.readings}
     ours = {first.own, seen.own}
@@ -114,7 +115,7 @@ def survey(
     )
 
 
-def _one(engine: Engine, container: ContainerFacts, who: Identity, images: ImageFacts, pids: tuple[int, ...]) -> Survey:
+def _one(engine: Engine, container: ContainerFacts, who: Identity, images: ImageFacts, words: Sequence[str]) -> Survey:
     from debugrun.engine import ownership  # noqa: PLC0415 - only where a scout is sent
 
     image = str(images.toolbox)
@@ -129,7 +130,7 @@ def _one(engine: Engine, container: ContainerFacts, who: Identity, images: Image
         name=name,
         target=container.id,
         image=image,
-        command=("sh", "-c", script, "scout", *(str(pid) for pid in pids)),
+        command=("sh", "-c", script, "scout", *words),
         user=who.user,
         labels=ownership.marked(kinds.SCOUT, name, {LABEL_SESSION: session, LABEL_TARGET: container.id}),
         cap_add=who.capabilities,
@@ -207,6 +208,7 @@ def parse(text: str) -> Survey:
     owners = {int(path.split("/")[0]): (int(uid), int(gid)) for path, uid, gid in map(str.split, sections["@owners"])}
     starts = dict(_start(line) for line in sections.get("@starts", ()))
     cgroups, labels = (_by_pid(sections[name]) for name in ("@cgroups", "@labels"))
+    commands = dict(_command(line) for line in sections.get("@commands", ()))
     readings = []
     for part in procfs.split_statuses("\n".join(sections["@status"]) + "\n"):
         try:
@@ -223,10 +225,18 @@ def parse(text: str) -> Survey:
                     exe=exes.get(status.pid),
                     shell_command=str(status.pid) in sections["@shells"],
                     start_time=starts.get(status.pid),
+                    words=commands.get(status.pid, (None, ()))[1],
+                    cpu=commands.get(status.pid, (None, ()))[0],
                 )
             )
     readings.sort(key=lambda reading: reading.status.pid)
     return Survey(readings=tuple(readings), host=_host(sections["@sysctls"]), readable=readable, own=own)
+
+
+def _command(line: str) -> tuple[int, tuple[float | None, tuple[str, ...]]]:
+    """(PID, (seconds of processor time, words of the command line))."""
+    pid, ticks, *words = line.split(" ")
+    return int(pid), (int(ticks) / procfs.USER_HZ if ticks.isdigit() else None, tuple(each for each in words if each))
 
 
 def _exes(lines: list[str], readable: frozenset[int]) -> dict[int, str]:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from debugrun.core.ask.selection import Ambiguous, Row, Wanted, select
+from debugrun.core.ask.selection import Ambiguous, Row, Wanted, select, table, workers
 from debugrun.core.know import procfs
 from debugrun.core.know.facts import ContainerFacts, HostFacts, ProcessFacts
 from debugrun.core.know.json_access import Json
+from debugrun.core.know.masked import command_line
 from debugrun.core.know.procfs import Reading
 from debugrun.errors import DebugrunError, TargetError
 from debugrun.observe import hostproc
@@ -31,9 +32,11 @@ class AmbiguousError(TargetError):
 
     def __init__(self, choice: Ambiguous, container: str) -> None:
         self.rows = choice.rows
-        listed = tuple(f"  {row.line()}" for row in choice.rows)
-        message = f"which process of {container}? {choice.why}"
-        super().__init__("several-processes", message, "give its PID", lines=listed)
+        listed = tuple(f"  {line}" for line in table(choice.rows))
+        hint = "give its PID, or a part of its command line: --name TEXT"
+        super().__init__(
+            "several-processes", f"which process of {container}? {choice.why}", hint, lines=listed
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +116,15 @@ def observed_process(engine: Describing, container: ContainerFacts, wanted: Want
     return facts
 
 
+def tell_of_workers(
+    container: ContainerFacts, seen: Seen, pid: int, note: Callable[[Row, tuple[Row, ...]], None]
+) -> None:
+    """Tell `note` of the process, where it is a supervisor, and of those whose work it oversees."""
+    rows = [_row(reading, container, seen) for reading in seen.readings]
+    if found := workers(rows, pid):
+        note(next(row for row in rows if row.pid == pid), found)
+
+
 def _host_pid(reading: Reading, seen: Seen, container: ContainerFacts) -> int | None:
     """A scout sees none: of the main process the engine says it."""
     if seen.local:
@@ -126,6 +138,8 @@ def _row(reading: Reading, container: ContainerFacts, seen: Seen) -> Row:
         pid=status.ns_pids[seen.depth],
         ppid=_parent(reading, seen),
         comm=status.comm,
+        command=command_line(reading.words),
+        cpu=reading.cpu,
         state=status.state,
         uid=procfs.inside(status.uids[1], reading.uid_map),
         threads=status.threads,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from debugrun.core.ask.request import TOOLBOX, Request
-from debugrun.core.ask.selection import Row, Wanted
+from debugrun.core.ask.selection import Row, Wanted, table
 from debugrun.core.know.facts import Facts
 from debugrun.core.know.tool_file import Tool
 from debugrun.engine import engine
 from debugrun.errors import EngineError
 from debugrun.observe import observe, programs, seen
+
+_COMMAND = 60  # characters of a command line in a sentence
 
 
 def look(connection: engine.Engine, request: Request, tool: Tool | None) -> Facts:
@@ -21,7 +23,9 @@ def look(connection: engine.Engine, request: Request, tool: Tool | None) -> Fact
     binaries = (tool.binary,) if tool else ()
     image = request.image or TOOLBOX
     try:
-        facts = observe.observe(connection, request.container, wanted, binaries=binaries, toolbox_ref=image)
+        facts = observe.observe(
+            connection, request.container, wanted, binaries=binaries, toolbox_ref=image, note=_note_for(request)
+        )
     except seen.AmbiguousError as error:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise
@@ -36,12 +40,28 @@ def look(connection: engine.Engine, request: Request, tool: Tool | None) -> Fact
     return facts
 
 
+def _note_for(request: Request) -> Callable[[Row, tuple[Row, ...]], None]:
+    """Says of a supervisor where its work is done, with the command for its busiest child."""
+
+    def note(row: Row, found: tuple[Row, ...]) -> None:
+        first = found[0]
+        line = f"debugrun {request.tool or 'bt'} {request.container} {first.pid}"
+        what = first.command[:_COMMAND] or first.comm
+        children = f"{len(found)} children" if len(found) > 1 else "child"
+        text = f"PID {row.pid} {row.comm!r} supervises, the work is in its {children}: {line}  ({what})"
+        print(f"debugrun: {text}", file=sys.stderr)
+
+    return note
+
+
 def pick(rows: Sequence[Row]) -> int:
     """Let a person choose a process; its PID."""
     import typer  # noqa: PLC0415 - loaded already unless the command line was a plain one
 
-    for number, row in enumerate(rows, start=1):
-        print(f"  {number}) {row.line()}", file=sys.stderr)
+    head, *lines = table(rows)
+    print(f"     {head}", file=sys.stderr)
+    for number, line in enumerate(lines, start=1):
+        print(f"  {number}) {line}", file=sys.stderr)
     while True:
         number = int(typer.prompt("which process", type=int, err=True))
         if 1 <= number <= len(rows):

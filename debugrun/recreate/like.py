@@ -90,6 +90,7 @@ def run(wish: Wish, folder: Path) -> int:
                 tty=restart_under.terminal(),
                 detach_keys=wish.detach_keys,
                 removed=wish.remove,
+                unsaid=tool.unsaid,
             )
             undo.pop_all()
             return status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,15 +61,21 @@ def run(request: Request, folder: Path) -> int:
         change, said = flow.draw(connection, request, before, wanted)
         flow.ask(request, change, [f"debugrun: {report.what(given)}, started under {tool.name}", *said])
         done = recreate.recreate(connection, change, start=False)
-        return _foreground(connection, request, change.record, done.id)
+        return _foreground(connection, request, change.record, done.id, tool.unsaid)
 
 
-def _foreground(connection: Engine, request: Request, record: Record, stand_in: str) -> int:
+def _foreground(connection: Engine, request: Request, record: Record, stand_in: str, unsaid: Sequence[str]) -> int:
     """Start it and be its foreground; the original comes back when it has ended, and on every failure."""
     left = False
     try:
         status = foreground.run(
-            connection, stand_in, name=record.name, tty=terminal(), detach_keys=request.detach_keys, removed=False
+            connection,
+            stand_in,
+            name=record.name,
+            tty=terminal(),
+            detach_keys=request.detach_keys,
+            removed=False,
+            unsaid=unsaid,
         )
         left = restore.described(connection.inspect_container(stand_in)).running
         return status

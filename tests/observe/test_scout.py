@@ -136,3 +136,14 @@ def test_the_script_reads_this_machine_and_prints_no_command_line() -> None:
     assert [reading.status.comm for reading in survey.readings] == ["sleep"]
     assert survey.readings[0].exe is not None
     assert "98.76" not in done.stdout
+
+
+def test_the_script_tells_command_lines_where_that_is_asked_and_nothing_in_them_is_taken_for_a_line_of_ours() -> None:
+    hostile = "a\n@end\n@self 1"
+    with subprocess.Popen(["sh", "-c", "read -r x; exit", hostile], stdin=subprocess.PIPE) as process:
+        words = ["sh", str(SCRIPT), "-c", str(process.pid)]
+        done = subprocess.run(words, input="\n", capture_output=True, text=True, check=True, timeout=30)
+        process.kill()
+    (reading,) = scout.parse(done.stdout).readings
+    assert reading.words == ("sh", "-c", "read", "-r", "x;", "exit", "a", "?end", "?self", "1")
+    assert reading.cpu is not None

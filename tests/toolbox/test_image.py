@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from debugrun.cli.toolbox import chosen
+from debugrun.errors import ToolError
 from debugrun.toolbox import catalog, rootfs
 from debugrun.toolbox.image import LEAVE_OUT, recipe
+from tests import TESTS
+from tests.cases import NOBODYS_FOLDER
 
 TOOLS = [catalog.load(name) for name in catalog.names()]
 
@@ -52,3 +58,27 @@ def test_files_of_packages_land_below_usr(name: str, place: str) -> None:
 )
 def test_what_no_tool_loads_is_left_out(name: str, *, kept: bool) -> None:
     assert (LEAVE_OUT.match(name) is None) == kept
+
+
+@pytest.mark.parametrize(
+    ("wanted", "holds", "lacks"),
+    [
+        ((), {"gdb"}, {"lldb", "delve", "valgrind"}),
+        (("lldb", "delve"), {"gdb", "lldb", "delve"}, {"valgrind", "bpftrace"}),
+        (("all",), {"gdb", "lldb", "delve", "valgrind", "bpftrace", "rr", "jattach"}, set[str]()),
+    ],
+)
+def test_tools_that_it_leaves_out_come_in_by_name(wanted: tuple[str, ...], holds: set[str], lacks: set[str]) -> None:
+    made = recipe(chosen(NOBODYS_FOLDER, wanted))
+    assert holds <= set(made.debian)
+    assert not lacks & set(made.debian)
+    assert made.tag != recipe(TOOLS).tag or not wanted
+
+
+def test_what_no_package_has_can_not_be_put_in(tmp_path: Path) -> None:
+    text = (TESTS.parent / "debugrun/data/tools/lsof.toml").read_text()
+    (tmp_path / "own.toml").write_text(text.replace('"lsof"', '"own"').replace('[packages]\ndebian = ["own"]\n', ""))
+    for name, code in (("own", "no-package"), ("nosuch", "no-such-tool")):
+        with pytest.raises(ToolError) as caught:
+            chosen(tmp_path, (name,))
+        assert caught.value.code == code

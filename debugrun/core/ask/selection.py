@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import fnmatch
+import functools
+import tomllib
 from collections.abc import Iterable, Sequence
 
+from debugrun.core import package_data
+from debugrun.core.know.printable import printable
 from debugrun.errors import TargetError
 from debugrun.values import dataclass
 
-# Programs that start the container's real one as their child and wait: the small inits, s6, runit.
-INITS = frozenset(
-    {"tini", "tini-static", "dumb-init", "docker-init", "catatonit", "podman-init", "s6-svscan", "s6-supervise"}
-    | {"runsvdir", "runsv"}
-)
 SHELLS = frozenset({"sh", "ash", "bash", "busybox", "dash", "ksh", "zsh"})
+COLUMNS = ("PID", "PARENT", "HOST PID", "CPU", "STATE", "THREADS", "UID", "COMMAND")
+_COMMAND = 100  # characters of a command line in a table
 _COMM_LENGTH = 15  # proc_pid_comm(5): TASK_COMM_LEN is 16 with its NUL
 
 
@@ -20,12 +22,15 @@ _COMM_LENGTH = 15  # proc_pid_comm(5): TASK_COMM_LEN is 16 with its NUL
 class Row:
     """One process as a person picks it. `pid` and `ppid` (0: outside) are the container's, `uid` is effective.
 
-    `host_pid` is None where it can't be seen. `shell_command` says that it is a shell run as `sh -c ...`. `own` is
-    False for a process of another container in the same PID namespace.
+    `host_pid` is None where it can't be seen. `command` is its command line without secrets, fit for a terminal, ""
+    where it has none or that was not looked at; `cpu` the seconds that it has used. `shell_command` says that it is a
+    shell run as `sh -c ...`. `own` is False for a process of another container in the same PID namespace.
     """
 
     pid: int
     comm: str
+    command: str = ""
+    cpu: float | None = None
     ppid: int = 0
     state: str = "S"
     uid: int = 0
@@ -34,10 +39,14 @@ class Row:
     shell_command: bool = False
     own: bool = True
 
-    def line(self) -> str:
-        """The row as text, for a list in an error."""
-        threads = f", {self.threads} threads" if self.threads > 1 else ""
-        return f"{self.pid} {self.comm!r} (state {self.state}, uid {self.uid}{threads})"
+    def cells(self) -> tuple[str, ...]:
+        """The row as text, one for each of COLUMNS; "?" for what is not known."""
+        host = "?" if self.host_pid is None else str(self.host_pid)
+        cpu = "?" if self.cpu is None else f"{int(self.cpu // 60)}:{self.cpu % 60:05.2f}"
+        return (
+            *(str(number) for number in (self.pid, self.ppid)), host, cpu, self.state, str(self.threads),
+            str(self.uid), self.command or f"[{printable(self.comm)}]",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,9 +66,39 @@ class Wanted:
     comm: str | None = None
 
 
+def table(rows: Iterable[Row]) -> list[str]:
+    """The rows as lines for a person, headed, no column empty."""
+    cells = [COLUMNS, *(row.cells() for row in rows)]
+    widths = [max(len(each[at]) for each in cells) for at in range(len(COLUMNS) - 1)]
+    return [
+        "  ".join([*(cell.rjust(width) for cell, width in zip(each, widths, strict=False)), each[-1][:_COMMAND]])
+        for each in cells
+    ]
+
+
+@functools.cache
+def known(kind: str) -> tuple[str, ...]:
+    """The names of one kind in data/supervisors.toml: `inits` or `supervisors`."""
+    return tuple(str(tomllib.loads(package_data.text("supervisors.toml"))[kind]).split())
+
+
 def is_init(row: Row) -> bool:
     """Whether a main process only starts another one: a known init, or `sh -c ...`."""
-    return row.comm in INITS or row.shell_command
+    return row.comm in known("inits") or row.shell_command
+
+
+def is_supervisor(comm: str) -> bool:
+    """Whether the work of such a program is done in its children."""
+    return any(fnmatch.fnmatchcase(comm, name) for name in known("supervisors"))
+
+
+def workers(rows: Sequence[Row], pid: int) -> tuple[Row, ...]:
+    """The children of a supervisor that run, the busiest first; () for another program."""
+    row = next((each for each in rows if each.pid == pid), None)
+    if row is None or not is_supervisor(row.comm):
+        return ()
+    children = [each for each in rows if each.ppid == pid and each.own and each.state not in "ZX"]
+    return tuple(sorted(children, key=lambda each: (-(each.cpu or 0), each.pid)))
 
 
 def select(rows: Sequence[Row], wanted: Wanted, *, main: int, container: str) -> Row | Ambiguous:
@@ -101,10 +140,17 @@ def _by_host_pid(rows: Iterable[Row], host_pid: int, container: str) -> Row:
 
 
 def _by_name(rows: Sequence[Row], comm: str, container: str) -> Row | Ambiguous:
-    """The exact name first, then names that begin with it; a dead process only where no other has the name."""
+    """The exact name first, then names that begin with it, then command lines that hold it.
+
+    A dead process counts only where no other has the name.
+    """
     typed = comm.encode(errors="surrogateescape")
     named = typed[:_COMM_LENGTH].decode(errors="replace" if len(typed) <= _COMM_LENGTH else "ignore")
-    for matches in ([r for r in rows if r.comm == named], [r for r in rows if r.comm.startswith(named)]):
+    for matches in (
+        [r for r in rows if r.comm == named],
+        [r for r in rows if r.comm.startswith(named)],
+        [r for r in rows if comm in r.command],
+    ):
         own = [row for row in matches if row.own] or matches
         alive = [row for row in own if row.state not in "ZX"] or own[:1]
         if len(alive) == 1:

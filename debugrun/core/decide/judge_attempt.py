@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from debugrun.core.ask.attempt import Attempt
 from debugrun.core.ask.number import is_number
-from debugrun.core.ask.selection import INITS
+from debugrun.core.ask.selection import known
 from debugrun.core.decide import judge as judging
 from debugrun.core.decide import judge_pod
 from debugrun.core.decide.plan import grant_of
@@ -214,7 +214,7 @@ def _between(attempt: Attempt) -> str:
     if attempt.entrypoint or not added or not attempt.typed:
         return ""
     program = posixpath.basename(added[0])
-    return "" if program in INITS or posixpath.basename(attempt.typed[0]).startswith("-") else added[0]
+    return "" if program in known("inits") or posixpath.basename(attempt.typed[0]).startswith("-") else added[0]
 
 
 def _contradicted(attempt: Attempt) -> list[str]:

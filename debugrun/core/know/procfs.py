@@ -26,6 +26,7 @@ def _capabilities() -> tuple[str, ...]:
 # By number, without CAP_.
 CAPABILITIES = _capabilities()
 
+USER_HZ = 100  # ticks of a second in what the kernel prints, on all machines that Linux has today
 _ESCAPE = re.compile(r"\\([0-7]{3}|n|\\)")
 
 
@@ -107,7 +108,8 @@ class Reading:
     """What was read of one process. None and "" : it could not be read.
 
     `owner` is the (uid, gid) of its status file, `uid_map` and `gid_map` map its container's ids to the reader's
-    (empty: the same). `shell_command` says that it was started as `sh -c ...`; no more is kept of a command line.
+    (empty: the same). `shell_command` says that it was started as `sh -c ...`. `words` of its command line, and `cpu`
+    (seconds), are there for a person to tell processes apart, where several may be meant.
     """
 
     status: Status
@@ -119,6 +121,8 @@ class Reading:
     gid_map: IdMap = ()
     shell_command: bool = False
     start_time: int | None = None
+    words: tuple[str, ...] = ()
+    cpu: float | None = None
 
 
 def start_time(text: str) -> int | None:
@@ -205,6 +209,12 @@ def dumpable_by_access(reading: Reading, *, readable: bool, ids: tuple[int, int]
         return True
     same_ids = set(status.uids[:3]) == {ids[0]} and set(status.gids[:3]) == {ids[1]}
     return False if same_ids and status.permitted & ~effective == 0 else None
+
+
+def cpu_seconds(stat: str) -> float | None:
+    """The processor time in a /proc/PID/stat, in seconds; None where it is none. proc_pid_stat(5): utime, stime."""
+    fields = stat.rpartition(")")[2].split()[11:13]
+    return sum(int(each) for each in fields) / USER_HZ if len(fields) == 2 and all(map(str.isdigit, fields)) else None  # noqa: PLR2004
 
 
 def parse_id_map(text: str) -> IdMap:

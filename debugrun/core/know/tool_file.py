@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from debugrun.core.grants import Layer
 from debugrun.core.know.gates import ELSEWHERE, GATES
 from debugrun.core.know.toml_table import Reader, mapping
-from debugrun.core.know.tool_output import Misleading, Output, parse_misleading
+from debugrun.core.know.tool_output import Misleading, Nothing, Output, parse_misleading, parse_nothing
 from debugrun.core.know.tool_output import parse as parse_output
 from debugrun.errors import ToolError
 from debugrun.values import dataclass
@@ -129,6 +129,7 @@ class Tool:
     `toolbox`: the default toolbox image holds it; the large and the rare ones take an image of their own (--image).
     `remote_protocol`: its output is that of a gdb stub. `unsaid` are lines of its errors that are about itself only.
     `examples` are lines to type, each with what it does.
+    `nothing` are texts with which it says that there was nothing to see.
     """
 
     name: str
@@ -148,6 +149,7 @@ class Tool:
     toolbox: bool = True
     remote_protocol: bool = False
     unsaid: tuple[str, ...] = ()
+    nothing: tuple[Nothing, ...] = ()
     launches: tuple[Launch, ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
 
@@ -211,6 +213,7 @@ def parse(text: str, origin: str) -> Tool:
         toolbox=reader.flag("toolbox", default=True),
         remote_protocol=reader.flag("remote_protocol"),
         unsaid=reader.texts("unsaid"),
+        nothing=tuple(parse_nothing(each) for each in reader.tables("nothing")),
         launches=tuple(_launches(launches, origin)),
         examples=reader.pairs("examples"),
     )

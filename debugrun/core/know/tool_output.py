@@ -39,6 +39,36 @@ class Misleading:
     right: re.Pattern[str] | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Nothing:
+    """A text of the tool's that means that it has found nothing, and ends with 0: what that says, and what to do.
+
+    `{pid}` and `{container}` in `says` and `instead` are the target's.
+    """
+
+    text: str
+    says: str
+    instead: str
+
+    def of(self, pid: int, container: str) -> Nothing:
+        """The same about one target."""
+        says, instead = (
+            each.replace("{pid}", str(pid)).replace("{container}", container) for each in (self.says, self.instead)
+        )
+        return Nothing(text=self.text, says=says, instead=instead)
+
+
+def parse_nothing(reader: Reader) -> Nothing:
+    """An entry of `nothing` of a tool. Raises ToolError."""
+    found = Nothing(
+        text=reader.text("text", required=True),
+        says=reader.text("says", required=True),
+        instead=reader.text("instead", required=True),
+    )
+    reader.finish()
+    return found
+
+
 def parse_misleading(reader: Reader) -> Misleading:
     """An entry of `misleading` of a mode. Raises ToolError."""
     right = reader.text("right")

@@ -203,7 +203,7 @@ def refusal(plan: Plan) -> tuple[str, str]:
         return message, f"debugrun toolbox build{kept}; or {image}" if build else image
     if wider is None and facts.images.missing:
         kept = "" if plan.tool.toolbox else f" --with {plan.tool.name}"
-        return message, f"another --image, or debugrun toolbox build{kept} and none"
+        return message, f"debugrun toolbox build{kept}, and leave --image out; or name another image"
     if wider is None:
         facts_met = dict.fromkeys(gate.fact for gate in blockers)
         return message, f"no grant opens it: {'; '.join(list(facts_met)[:3])}"

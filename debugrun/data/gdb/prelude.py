@@ -256,7 +256,7 @@ def say(text: str) -> None:
     sys.stderr.write("debugrun: " + "".join(c if c.isprintable() else "?" for c in text) + "\n")
 
 
-def make_view(pid: int, proc: str, view: str, blind: Look | None = None) -> tuple[str, list[str]]:
+def make_view(pid: int, proc: str, view: str, blind: "Look | None" = None) -> tuple[str, list[str]]:  # noqa: UP037 - run without the future as well
     """The target's files at `view`, by the names that gdb knows; says what can't be shown. `proc` leads to /proc/PID.
 
     (the executable's path below it or "", the target's roots). `blind` looks where the memory may not be read.

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from debugrun.core.ask.selection import Ambiguous, Row, Wanted, select
+from debugrun.core.ask.selection import Ambiguous, Row, Wanted, is_supervisor, select, table, workers
 from debugrun.errors import TargetError
 
 APP = Row(pid=1, comm="app", host_pid=5001)
@@ -111,7 +111,56 @@ def test_names_in_errors_can_not_write_on_the_terminal() -> None:
     with pytest.raises(TargetError) as caught:
         pick([APP, child(7, "\x1b[31mred")], Wanted(pid=5007))
     assert "\x1b" not in caught.value.message
-    assert "\x1b" not in child(7, "\x1b[31mred").line()
+    assert "\x1b" not in "".join(table([child(7, "\x1b[31mred")]))
+
+
+SERVICE = [
+    Row(pid=1, comm="nginx", command="nginx: master process nginx -g daemon off;", cpu=0.0, host_pid=5001),
+    Row(pid=7, ppid=1, comm="nginx", command="nginx: worker process", cpu=61.5, host_pid=5007),
+    Row(pid=8, ppid=1, comm="nginx", command="nginx: cache manager process", cpu=0.25),
+    Row(pid=9, ppid=1, comm="nginx", state="Z"),
+]
+
+
+@pytest.mark.parametrize(
+    ("comm", "expected"),
+    [
+        ("nginx", [1, 7, 8]),
+        ("nginx: worker", 7),
+        ("cache manager", 8),
+        ("nginx: master process", 1),
+        ("process", [1, 7, 8]),
+    ],
+)
+def test_a_name_may_be_a_part_of_the_command_line(comm: str, expected: int | list[int]) -> None:
+    assert pick(SERVICE, Wanted(comm=comm)) == expected
+
+
+def test_a_choice_shows_what_tells_processes_apart_and_leaves_no_column_empty() -> None:
+    head, *lines = table(SERVICE)
+    assert head.split() == ["PID", "PARENT", "HOST", "PID", "CPU", "STATE", "THREADS", "UID", "COMMAND"]
+    assert lines[1].split() == ["7", "1", "5007", "1:01.50", "S", "1", "0", "nginx:", "worker", "process"]
+    assert lines[3].split() == ["9", "1", "?", "?", "Z", "1", "0", "[nginx]"]
+    assert len({line.index("nginx") for line in lines[:3]}) == 1
+
+
+def test_the_workers_of_a_supervisor_come_with_the_busiest_first() -> None:
+    assert [row.pid for row in workers(SERVICE, 1)] == [7, 8]
+    assert workers(SERVICE, 7) == ()
+    assert workers([APP, child(7)], 1) == ()
+
+
+@pytest.mark.parametrize(
+    "comm", ["nginx", "php-fpm8.4", "gunicorn: maste", "supervisord", "postgres", "PM2 v5.4.2: God"]
+)
+def test_supervisors_are_known_by_their_names(comm: str) -> None:
+    assert is_supervisor(comm)
+    assert not is_supervisor(f"my-{comm}")
+
+
+@pytest.mark.parametrize("comm", ["su", "sudo", "runuser", "runsvdir", "dumb-init"])
+def test_who_only_starts_another_one_is_not_taken_for_it(comm: str) -> None:
+    assert pick([Row(pid=1, comm=comm), child(7)]) == 7
 
 
 rows_of_trees = st.lists(

@@ -151,6 +151,17 @@ def test_a_debugger_elsewhere_by_the_stub(image: str, user: str, engine: docker.
     assert "exited with code 07" in done.stdout
 
 
+def test_gdb_neither_loads_what_the_image_offers_nor_advises_to(debugrun: Callable[..., Completed]) -> None:
+    """Scripts for the program, and a libthread_db: nine lines how to switch the protection off came for each."""
+    script = "-batch -ex 'break main' -ex run -ex bt"
+    done = debugrun("run", "gdb", "debugrun-test/evil", "--tool-args", script, timeout=120)
+    assert re.search(r"#0 +main \(argc=1", done.stdout), done
+    said = done.stdout + done.stderr
+    assert not re.search(
+        "has been declined|set auto-load|safe-path|libthread_db matching|TAKEN OVER by (lib|.deb)", said
+    )
+
+
 def test_samples_of_a_program_in_a_read_only_container(run: Run) -> None:
     done = run("perf", "debugrun-test/static", "--read-only", "--mode", "stat", does=("exit", "7"), status=7)
     assert "task-clock" in done.stderr

@@ -61,6 +61,24 @@ def sparse(engine: docker.APIClient, toolbox: str) -> Iterator[str]:
         yield container
 
 
+@pytest.mark.parametrize("mode", ["record", "stat"])
+def test_a_process_that_was_idle_is_told_as_such(
+    mode: str, engine: docker.APIClient, target: Callable[[str], str], debugrun: Callable[..., Completed]
+) -> None:
+    """Without a sample perf ends with 0."""
+    assert target("u1000")  # the images are there
+    host = engine.create_host_config(network_mode="none")
+    words = ["busybox", "sleep", "1000"]
+    made = engine.create_container("debugrun-test/full", words, user="1000:1000", host_config=host)["Id"]
+    try:
+        engine.start(made)
+        said = debugrun("perf", made, "--mode", mode, "--duration", "1", status=1)
+    finally:
+        engine.remove_container(made, force=True)
+    assert "on a CPU in that time: it waits" in said.stderr
+    assert "debugrun ps " in said.stderr
+
+
 def goes_on(engine: docker.APIClient, container: str) -> bool:
     """Whether its worker sleeps, traced by nobody, with no signal of ours."""
     worker = next(row for row in engine.top(container)["Processes"] if "python3" in row[-1])
