@@ -34,9 +34,7 @@ class AmbiguousError(TargetError):
         self.rows = choice.rows
         listed = tuple(f"  {line}" for line in table(choice.rows))
         hint = "give its PID, or a part of its command line: --name TEXT"
-        super().__init__(
-            "several-processes", f"which process of {container}? {choice.why}", hint, lines=listed
-        )
+        super().__init__("several-processes", f"which process of {container}? {choice.why}", hint, lines=listed)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
