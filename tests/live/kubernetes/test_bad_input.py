@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -99,3 +100,69 @@ def test_each_right_that_is_missing_is_named_with_its_role(
     resource, verb = RIGHTS[lacking][0][0], RIGHTS[lacking][1][0]
     assert f"you may not {verb} {resource}" in done.stderr
     assert f'resources: ["{resource}"], verbs: ["{verb}"' in done.stderr
+
+
+def unscheduled(pods: Pods, name: str, spec: dict[str, object], status: dict[str, object] | None = None) -> str:
+    """A pod that no kubelet has seen, with the status that one would have told; its path."""
+    path = "/api/v1/namespaces/privileged/pods"
+    container = {"name": "app", "image": APP}
+    pods.cluster.post(path, {"metadata": {"name": name}, "spec": {"containers": [container], **spec}})
+    if status:
+        pods.cluster.patch(f"{path}/{name}/status", {"status": status})
+    return f"{path}/{name}"
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "target", "said"),
+    [
+        ({}, {}, "", "does not run: it is Pending"),
+        ({}, {"phase": "Failed", "reason": "Evicted"}, "", "does not run: it is Failed (Evicted)"),
+        ({}, {"phase": "Succeeded"}, "", "does not run: it is Succeeded"),
+        ({"os": {"name": "windows"}}, {"phase": "Running"}, "", "runs on Windows"),
+        ({"initContainers": [{"name": "first", "image": APP}]}, {"phase": "Running"}, "/first", "an init container"),
+        ({}, {"phase": "Running"}, "/none", "has no container none"),
+        (
+            {},
+            {
+                "phase": "Running",
+                "containerStatuses": [
+                    {
+                        "name": "app", "image": APP, "imageID": "", "ready": False, "restartCount": 3,
+                        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                    }
+                ],
+            },
+            "",
+            "does not run: CrashLoopBackOff",
+        ),
+    ],
+    ids=["pending", "evicted", "completed", "windows", "init", "no-container", "crashing"],
+)  # fmt: skip
+def test_a_pod_that_no_tool_can_reach(  # noqa: PLR0913, PLR0917 - a pod's state and what is said of it
+    debugrun: Run, pods: Pods, spec: dict[str, object], status: dict[str, object], target: str, said: str
+) -> None:
+    name = f"odd-{os.urandom(3).hex()}"
+    path = unscheduled(pods, name, spec, status)
+    try:
+        done = debugrun("gdb", f"pod/{name}{target}", "-n", "privileged", status=125)
+        assert said in done.stderr
+        assert len(done.stderr.splitlines()) == 2
+    finally:
+        pods.cluster.delete(path, grace=0)
+
+
+def test_a_controller_that_may_not_be_read(debugrun: Run, kubeconfig: str) -> None:
+    assert kubeconfig
+    config = str(host_cluster.user("nobody-special"))
+    done = debugrun("gdb", "deploy/web", "-n", "restricted", KUBECONFIG=config, status=125)
+    assert "you may not get deployments" in done.stderr
+    assert '- {apiGroups: ["apps"], resources: ["deployments"], verbs: ["get"]}' in done.stderr.splitlines()
+
+
+def test_an_image_that_can_not_be_had(debugrun: Run, pods: Pods, pod: Callable[..., str]) -> None:
+    name = pod("restricted", HARDENED)
+    image = "registry.invalid/toolbox:1"
+    done = debugrun("gdb", f"pod/{name}", "-n", "restricted", "--image", image, status=125)
+    assert f"of image {image} does not start" in done.stderr
+    assert "debugrun toolbox" in done.stderr
+    assert pods.state("restricted", name).keys() == {"running"}
