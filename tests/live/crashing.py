@@ -12,6 +12,7 @@ SOURCE = r"""
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,7 +33,8 @@ static void *doomed(void *unused) { usleep(1000); at_null(NULL); return unused; 
 
 __attribute__((noinline)) static void crash(const char *how, const char *self) {
     pthread_t thread;
-    if (!strcmp(how, "segv")) at_null(NULL);
+    if (!strcmp(how, "forged")) prctl(PR_SET_NAME, "\033[2Jroot");
+    if (!strcmp(how, "segv") || !strcmp(how, "forged")) at_null(NULL);
     if (!strcmp(how, "abrt")) gives_up("tired");
     if (!strcmp(how, "fpe")) divides(zero);
     if (!strcmp(how, "ill")) not_code();
