@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from enum import Enum
 from pathlib import Path
@@ -127,7 +127,8 @@ def minimize(  # noqa: PLR0913 - each is an option of the command line
     if found.profile is not None:
         output.touch(mode=0o600)
         output.write_text(found.profile + "\n", encoding="utf-8")
-    _show(line, found, output, to, as_json=as_json)
+    exports = _exports(line, found, to, compose)
+    _show(line, found, output, exports, as_json=as_json)
 
 
 def _with_mounts(line: Line, mounts: Mounts) -> Line:
@@ -224,9 +225,8 @@ def _final(line: Line, found: _Found, output: Path) -> list[str]:
     return [line.client, "run", "--rm", *lines.plain_words(replace(line, plain=tuple(plain))), *grant, *line.rest]
 
 
-def _show(line: Line, found: _Found, output: Path, to: str, *, as_json: bool) -> None:
+def _show(line: Line, found: _Found, output: Path, exports: Mapping[str, str], *, as_json: bool) -> None:
     final = shlex.join(_final(line, found, output))
-    exports = {name: FORMATS[name].render(_ask(line, found)).text for name in _formats(line, found, to)}
     if as_json:
         kept = {**{each: found.failed.get(each, "") for each in found.needed}}
         kept |= {f"call:{call}": found.failed.get(f"call:{call}", "") for call in found.calls}
@@ -261,9 +261,14 @@ def _named(part: str) -> str:
     )
 
 
-def _formats(line: Line, found: _Found, to: str) -> list[str]:
-    """The formats that were asked for and can say it."""
-    given = _ask(line, found).privileges
+def _exports(line: Line, found: _Found, to: str, service: str) -> dict[str, str]:
+    """The texts by format: those that were asked for and can say it. `service` is the name in a Compose project."""
+    ask = _ask(line, found, service)
+    return {name: FORMATS[name].render(ask).text for name in _formats(ask, to)}
+
+
+def _formats(ask: Ask, to: str) -> list[str]:
+    given = ask.privileges
     if to in FORMATS:
         if said := FORMATS[to].missing(given):
             raise RefusedError("not-expressible", "; ".join(said), "name another format with --to")
@@ -272,11 +277,11 @@ def _formats(line: Line, found: _Found, to: str) -> list[str]:
     return [name for name in own if to == "all" and not FORMATS[name].missing(given)]
 
 
-def _ask(line: Line, found: _Found) -> Ask:
+def _ask(line: Line, found: _Found, service: str) -> Ask:
     """What is left, as the container's own grant."""
     given = lines.privileges(line, found.needed, profile=PROFILE if found.calls else "")
     image = line.rest[0]
-    name = image.rsplit("/", 1)[-1].partition(":")[0].partition("@")[0] or "app"
+    name = service or image.rsplit("/", 1)[-1].partition(":")[0].partition("@")[0] or "app"
     return Ask(
         tool="minimize", mode="launch", target=name, image=image, privileges=given, beside=False, argv=line.rest[1:],
         profile=found.profile,

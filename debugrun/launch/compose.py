@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,23 +16,46 @@ _KNOWN = frozenset(
     "userns_mode volumes working_dir networks profiles restart deploy build ports depends_on container_name".split()
 )
 
+# What docker says to `docker compose` without the plugin: newer clients, older ones, and those that parse its options.
+_NO_PLUGIN = re.compile(r"unknown command: docker compose|'compose' is not a docker command|unknown (shorthand )?flag")
+
 
 def as_line(service: str) -> tuple[str, ...]:
     """The words of the line. Raises EngineError: Compose is not here, or refuses; UsageError: no such service."""
-    words = ["docker", "compose", "--profile", "*", "config", "--format", "json"]
-    try:
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise EngineError("no-client", "there is no docker here to read the project", "install docker") from error
-    if done.returncode != 0:
-        last = done.stderr.strip().splitlines()[-1:] or ["no reason"]
-        raise EngineError("compose-refuses", f"docker compose config: {last[0]}", "docker compose config")
-    config = json.loads(done.stdout)
+    config = json.loads(_asked("--profile", "*", "config", "--format", "json"))
     services = mapping(config, "services")
     if not mapping(services, service):
         message = f"the project has no service {service!r}; it has: {', '.join(services)}"
         raise UsageError("no-service", message, "docker compose config --services")
     return ("docker", "run", *_words(mapping(services, service)))
+
+
+def _asked(*words: str) -> str:
+    """What Compose answers: Docker's plugin, else the program of its own. Raises EngineError."""
+    said = ""
+    for program in (["docker", "compose"], ["docker-compose"]):
+        try:
+            done = subprocess.run(
+                [*program, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            )
+        except FileNotFoundError:
+            continue
+        if done.returncode == 0:
+            return done.stdout
+        said = done.stderr
+        if not _NO_PLUGIN.search(said):
+            lines = [line for line in said.strip().splitlines() if not line.startswith(("See '", "Run '"))]
+            raise EngineError(
+                "compose-refuses",
+                f"{' '.join(program)} config: {(lines or ['no reason'])[-1]}",
+                "correct the project's files",
+            )
+    if said:
+        message = "docker has no Compose here, which reads the project"
+        raise EngineError(
+            "no-compose", message, "install the plugin: docker-compose-plugin, or docker-compose in Debian"
+        )
+    raise EngineError("no-client", "there is no docker here to read the project", "install docker")
 
 
 def _words(service: Json) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -17,6 +18,7 @@ import docker
 import pytest
 
 from tests.conftest import Completed
+from tests.host import compose
 from tests.workloads import IMAGE, WORKLOADS, Workload
 
 pytestmark = [
@@ -74,6 +76,35 @@ def test_a_service_is_minimized_by_its_check(
         status=0,
     )
     assert set(json.loads(done.stdout)["needed"]) == {"cap:SETUID", "cap:SETGID", "root"}
+    assert ours(engine) == []
+
+
+PROJECT = """\
+services:
+  web:
+    image: debugrun-test/full
+    network_mode: none
+    pull_policy: never
+    cap_drop: [ALL]
+    cap_add: [SETUID, SETGID, SYS_PTRACE]
+    command: [python3, -c, "import os, time; os.setgid(9); os.setuid(9); open('/tmp/up', 'w').close(); time.sleep(600)"]
+"""
+
+
+def test_a_service_of_a_project_is_minimized(
+    engine: docker.APIClient, debugrun: Run, targets: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--compose SERVICE`, read by Compose itself, and the answer as a Compose file."""
+    assert targets
+    (tmp_path / "compose.yaml").write_text(PROJECT)
+    monkeypatch.chdir(tmp_path)
+    program = Path(compose.command()[-1])
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    check = "python3 -c 'import os; os.stat(\"/tmp/up\")'"
+    line = ("minimize", "--compose", "web", "--check", check, "--to", "compose", "--json")
+    found = json.loads(debugrun(*line, timeout=400, status=0).stdout)
+    assert set(found["needed"]) == {"cap:SETUID", "cap:SETGID", "root"}
+    assert found["exports"]["compose"].startswith("services:\n  web:\n")
     assert ours(engine) == []
 
 
