@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from debugrun.cli.options import Json, interruptible
+from debugrun.core.export.ask import Privileges
 from debugrun.core.export.choose import assumed
 from debugrun.core.know import inspection
 from debugrun.core.know.facts import Facts
@@ -39,6 +40,10 @@ FailOn = Annotated[
     str,
     typer.Option("--fail-on", metavar="LEVEL", help="exit with 1 where a grant of that level is not needed: low, ..."),
 ]
+
+
+# What a container holds, and what was found about that.
+Known = dict[tuple[Privileges, tuple[tuple[str, str], ...]], Review]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,7 +126,8 @@ def _one(asked: Sequence[Asked], context: str) -> tuple[list[Audited], bool]:
             inspected = list(pool.map(lambda row: _inspected(connection, str(row.get("Id", ""))), listed))
     there = [each for each in inspected if each is not None and each]
     host = _with_settings(host, there)
-    rows = [row for each in there if (row := _audited(each, asked, host, context)) is not None]
+    known: Known = {}
+    rows = [row for each in there if (row := _audited(each, asked, host, context, known)) is not None]
     return rows, any(each == {} for each in inspected)
 
 
@@ -151,8 +157,10 @@ def _inspected(connection: engines.Engine, container: str) -> engines.Json | Non
         return {}
 
 
-def _audited(inspected: engines.Json, asked: Sequence[Asked], host: Facts, context: str) -> Audited | None:
-    """The container with its findings; None where there are none."""
+def _audited(
+    inspected: engines.Json, asked: Sequence[Asked], host: Facts, context: str, known: Known
+) -> Audited | None:
+    """The container with its findings; None where there are none. `known`: one review serves all that hold the same."""
     parts = running.parts(inspected)
     labels = mapping(mapping(inspected, "Config"), "Labels")
     if said := running.left_over(labels):
@@ -164,7 +172,11 @@ def _audited(inspected: engines.Json, asked: Sequence[Asked], host: Facts, conte
         found = Review(findings=(finding,), narrowest=running.privileges(inspected))
         instead = said.rsplit(": ", maxsplit=1)[-1]
     else:
-        found = review(parts, running.privileges(inspected), asked, host)
+        given = running.privileges(inspected)
+        key = (given, tuple((part.kind, part.value) for part in parts))
+        if key not in known:
+            known[key] = review(parts, given, asked, host)
+        found = known[key]
         instead = instead_of(found)
     if not found.findings:
         return None
