@@ -32,6 +32,7 @@ import sys
 GAP_FD = 60  # stays open in gdb. Beyond 63 the kernel must grow the table of open files: 10 ms with threads
 PAGE = 4096
 MAX_LIBRARIES = 4096  # the target is not trusted to end its list
+IMPATIENCE = 2.0  # seconds for a file to be opened
 MAX_HEADERS = 256
 AT_PHDR, AT_PHENT, AT_PHNUM = 3, 4, 5  # auxiliary vector, getauxval(3)
 PT_DYNAMIC, PT_PHDR, DT_DEBUG = 2, 6, 21  # elf(5)
@@ -307,11 +308,22 @@ def hold_signals() -> None:
     _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM})
 
 
+def wait_for_nobody() -> None:
+    """Have an open(2) that does not come back fail: gdb opens what the target calls a file with debug information.
+
+    Where that is a pipe it would wait for a writer, with its process stopped (fifo(7)); interrupted by a signal, it
+    goes on without the file. gdb takes up again what else a signal interrupts: SIGCHLD does that all the time.
+    """
+    _signal.signal(_signal.SIGALRM, lambda *_: None)
+    _signal.setitimer(_signal.ITIMER_REAL, IMPATIENCE, IMPATIENCE)
+
+
 def prepare(pid: int) -> None:
     """Set gdb up for `pid`. What can't be read is left to the attach, which says why."""
     import gdb  # noqa: PLC0415 - exists in gdb only; the rest is tested outside of it
 
     hold_signals()
+    wait_for_nobody()
     try:
         commands = settings(pid)
     except (OSError, KeyError, struct.error) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,21 @@ def test_no_request_of_a_stub_reaches_the_users_gdb(engine: docker.APIClient, to
         assert done.stdout == "$OK#9a$F-1,2#d7+"
         assert "dropped a File-I/O request to gdb (open)" in done.stderr
         assert "(write)" in done.stderr
+        released(victim)
+
+
+def test_a_pipe_in_the_place_of_a_file_with_symbols_keeps_nobody(engine: docker.APIClient, toolbox: str) -> None:
+    """gdb would wait for a writer, its process stopped meanwhile."""
+    assert toolbox
+    with victims(engine, image="debugrun-test/buildid", user="0:0") as victim:
+        found = [path for path in Path(f"/proc/{victim.pid}/root/usr/lib/debug").rglob("*.debug") if path.is_file()]
+        for path in found:
+            path.unlink()
+            os.mkfifo(path, 0o666)
+        done = run("gdb", victim.name, "--", "-batch", "-ex", "bt")
+        assert found
+        assert done.returncode == 0, done.stderr
+        assert "#0" in done.stdout
         released(victim)
 
 
