@@ -82,7 +82,10 @@ def _create(engine: Engine, image_id: str, name: str, labels: Mapping[str, str])
     copier = f"{name}-copy"
     own = ownership.marked(kinds.VOLUME, name, {LABEL_VOLUME: image_id})
     host = engine.client.create_host_config()
-    host["Mounts"] = [{"Type": "volume", "Source": name, "Target": _HOME, "VolumeOptions": {"Labels": own}}]
+    host["Mounts"] = [{"Type": "volume", "Source": name, "Target": _HOME}]
+    # By itself, not by its mount: Podman would leave the labels out, and nobody could prove whose it is.
+    with engine.asking("create the volume", name):
+        engine.client.create_volume(name, labels=own)
     with ownership.creating(engine, copier, labels), engine.asking("create a container named", copier):
         created = engine.client.create_container(
             image_id,

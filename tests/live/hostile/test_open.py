@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import docker
@@ -32,11 +33,16 @@ why = "a test"
 """
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "debugrun", *words],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+def run(*words: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
+    """With that on its standard input, or with none."""
+    with open(os.devnull) if given is None else tempfile.TemporaryFile("w+") as stdin:  # noqa: PTH123 - null(4)
+        if given is not None:
+            stdin.write(given)
+            stdin.seek(0)
+        return subprocess.run(
+            [sys.executable, "-m", "debugrun", *words],
+            stdin=stdin, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
 
 
 def test_no_request_of_a_stub_reaches_the_users_gdb(engine: docker.APIClient, toolbox: str, tmp_path: Path) -> None:
@@ -88,6 +94,10 @@ def test_a_sidecar_that_the_target_could_get_into_starts_nothing(engine: docker.
             if ambient:  # all of the sidecar holds SYS_PTRACE then, which alone keeps out who does not
                 assert done.returncode == 0, done.stderr
             else:
+                assert done.returncode == 125, done.stdout + done.stderr
+                assert "could get into the sidecar" in done.stderr
+                # By exec, as with input or at a terminal: the engine only knows that its sidecar has ended.
+                done = run("gdb", victim.name, "--image", "debugrun-test/opened", given="bt\n")
                 assert done.returncode == 125, done.stdout + done.stderr
                 assert "could get into the sidecar" in done.stderr
             released(victim)

@@ -272,7 +272,9 @@ def test_a_copy_that_is_killed_is_found(
     code = "import sys; from debugrun.engine.engine import connect; from debugrun.toolbox import volume\n"
     code += "with connect() as engine: volume.fill(engine, sys.argv[1])"
     with faulty(tmp_path / "s") as proxy:
-        for at, fault in ((1, Fault.KILL_LATE), (1, Fault.LOST), (2, Fault.KILL_LATE), (3, Fault.KILL)):
+        for at, fault in (
+            (1, Fault.KILL_LATE), (2, Fault.KILL_LATE), (2, Fault.LOST), (3, Fault.KILL_LATE), (4, Fault.KILL)
+        ):  # fmt: skip
             killed(proxy, [sys.executable, "-c", code, image], at, fault)
             assert settled(engine, debugrun, before) == [], f"{fault} at {proxy.seen}"
             debugrun("gc", status=0)  # Podman lets go of a volume some time after its container
