@@ -82,6 +82,7 @@ release() {
 # A signal that the program of the last status file does not hear of, and its tracer does.
 unheard() {
     for signal in CONT:0x20000 WINCH:0x8000000 URG:0x400000 CHLD:0x10000; do
+        [ "$was_stopped" ] && [ "$signal" = CONT:0x20000 ] && continue # it would no longer be
         holds "$caught" "${signal#*:}" || holds "$blocked" "${signal#*:}" || break
     done
     signal=${signal%:*}
