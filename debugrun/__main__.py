@@ -15,7 +15,7 @@ import gc  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 
-from debugrun import CEILING_VARIABLE, streams  # noqa: E402 - see above
+from debugrun import CEILING_VARIABLE, streams, timing  # noqa: E402 - see above
 from debugrun.core.know.printable import printable  # noqa: E402
 from debugrun.engine import contexts  # noqa: E402
 from debugrun.errors import EXIT_FAILED, EXIT_INTERRUPT, DebugrunError  # noqa: E402
@@ -53,6 +53,7 @@ def main() -> None:
     # Everything is closed and cleaned up: the interpreter would only take its modules apart, for 25 ms.
     with contextlib.suppress(OSError):  # told already
         sys.stdout.flush()
+    timing.show()
     sys.stderr.flush()
     os._exit(status)
 
@@ -70,7 +71,10 @@ def _report(error: Exception) -> None:
 
 def _run(argv: list[str]) -> int:
     at = argv.index("--") if "--" in argv else len(argv)
-    words, tool_args = contexts.take(argv[:at]), tuple(argv[at + 1 :])  # what follows the first -- is the tool's
+    words, tool_args = (
+        contexts.take(timing.take(argv[:at])),
+        tuple(argv[at + 1 :]),
+    )  # what follows the first -- is the tool's
     # While the shell completes, the line typed so far is in the environment: Typer's completion protocol.
     typed = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS")
     folder = catalog.user_directory()
@@ -78,13 +82,15 @@ def _run(argv: list[str]) -> int:
         from debugrun.core.ask.request import plain  # noqa: PLC0415 - not for the verbs
 
         if request := plain(words, tool_args):
-            from debugrun import session  # noqa: PLC0415 - not for the verbs
+            with timing.span("import the flow"):
+                from debugrun import session  # noqa: PLC0415 - not for the verbs
 
             try:
                 return session.run(request, folder)
             except KeyboardInterrupt:
                 return EXIT_INTERRUPT
-    from debugrun.cli import app as cli  # noqa: PLC0415 - a plain line does without
+    with timing.span("import the command line library"):
+        from debugrun.cli import app as cli  # noqa: PLC0415 - a plain line does without
 
     words = cli.meant(words, folder)
     app = cli.application(contexts.take(typed.split()[1:]) if typed else words, tool_args, completing=bool(typed))

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from debugrun import timing
 from debugrun.attach import apply, attach, output, planned
 from debugrun.attach.invocation import Invocation, Result, can_start_with, invocations
 from debugrun.attach.place import Place
@@ -131,8 +132,10 @@ def debug(backend: Backend, request: Request, folder: Path) -> int:
     """Put the tool on the process of a container that is there. Raises DebugrunError."""
     tool, mode = find_tool(request, folder)
     request = output.settled(request, mode)
-    facts = backend.look(request, tool)
-    decision = backend.decide(plan(tool, mode, facts, request.ceiling))
+    with timing.span("observe"):
+        facts = backend.look(request, tool)
+    with timing.span("decide"):
+        decision = backend.decide(plan(tool, mode, facts, request.ceiling))
     if (option := decision.option) is None:
         raise RefusedError("refused", *report.refusal(decision))
     wrong = misled(request.args, mode.misleading) if option.placement is Placement.SIDECAR else None
@@ -200,7 +203,7 @@ def settled(result: Result) -> int:
 def attempt(backend: Backend, request: Request, decision: Plan, option: Option, file: Make | None = None) -> Result:
     """One option, for real: the tool's own output is the probe. `file` makes what takes in the tool's file."""
     steps = invocations(request, decision, option, file)
-    with backend.place(decision, option, steps) as place:
+    with timing.span("the place, from its creation to its end"), backend.place(decision, option, steps) as place:
         result = attach.run(place, steps[0])
         for step in steps[1:]:
             if result.refuted is not None or result.left:

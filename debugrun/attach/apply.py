@@ -127,7 +127,9 @@ def _described(
     """The sidecar of an option; `profile` as the API takes it."""
     if option.image is None:
         raise EngineError(
-            "no-toolbox", "no image for the sidecar", "debugrun toolbox build, or --image with another one"
+            "no-toolbox",
+            "the engine has no image for the sidecar",
+            "debugrun toolbox build, or --image with another one",
         )
     name = f"debugrun-{labels[LABEL_TOOL]}-{os.urandom(5).hex()}"
     return Sidecar(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
+from debugrun import timing
 from debugrun.attach.ending import ending, lost, waiting, write
 from debugrun.attach.invocation import Invocation, Result
 from debugrun.attach.place import Place
@@ -60,6 +61,11 @@ def run(place: Place, invocation: Invocation, *, stdin: int = 0, stdout: int = 1
     Ctrl-C goes to the tool; a second one within 2 s makes it let go of the target. Raises DebugrunError when the
     tool's end was not its own: the target stopped, the sidecar was stopped, the engine went away.
     """
+    with timing.span(f"the tool: {invocation.argv[0]}"):
+        return _run(place, invocation, stdin=stdin, stdout=stdout, stderr=stderr)
+
+
+def _run(place: Place, invocation: Invocation, *, stdin: int, stdout: int, stderr: int) -> Result:
     if invocation.tty:
         from debugrun.attach import terminal  # noqa: PLC0415 - pexpect: only where there is a terminal
 

@@ -38,6 +38,9 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="print the version and exit")
     ] = False,
+    timing: Annotated[
+        bool, typer.Option("--timing", help="tell on standard error where the command's time went")
+    ] = False,
     context: Annotated[
         str | None,
         typer.Option(
@@ -48,7 +51,7 @@ def _root(
         ),
     ] = None,
 ) -> None:
-    del version, context  # debugrun.engine.contexts has taken it
+    del version, timing, context  # debugrun.timing and debugrun.engine.contexts have taken them
 
 
 # Every verb with the line that help shows. `debugrun.cli.NAME` holds its function, and is imported for that verb only:

@@ -34,7 +34,9 @@ AT_ONCE = 8  # inspections: the engine answers each in a few milliseconds, most 
 FOUND = 1  # the exit status of --fail-on
 
 AllContexts = Annotated[bool, typer.Option("--all-contexts", help="ask the engines of all Docker contexts")]
-ForTools = Annotated[str, typer.Option("--for", metavar="TOOLS", help="the tools that have to work, with commas")]
+ForTools = Annotated[
+    str, typer.Option("--for", metavar="TOOLS", help="the tools that have to work, separated by commas")
+]
 Sarif = Annotated[bool, typer.Option("--sarif", help="SARIF 2.1.0 on standard output")]
 FailOn = Annotated[
     str,
@@ -80,7 +82,7 @@ def audit(
     Exit status: 0; 1 with --fail-on; 125 where an engine or a container could not be asked.
     """
     if fail_on and fail_on not in LEVELS:
-        raise UsageError("no-level", f"no level {fail_on!r}", f"one of: {', '.join(LEVELS)}")
+        raise UsageError("no-level", f"{fail_on!r} is not a level", f"one of: {', '.join(LEVELS)}")
     folder = catalog.user_directory()
     loaded = [catalog.load(name.strip(), folder) for name in tools.split(",") if name.strip()]
     if not loaded:

@@ -17,10 +17,17 @@ Zstd = Annotated[bool, typer.Option("--zstd", help="compress both files, by the 
 Pause = Annotated[
     float,
     typer.Option(
-        "--max-pause", metavar="SECONDS", min=0.01, max=15, callback=finite, help="give up when it stands still so long"
+        "--max-pause",
+        metavar="SECONDS",
+        min=0.01,
+        max=15,
+        callback=finite,
+        help="give up when the process would stand still for longer",
     ),
 ]
-NoBundle = Annotated[bool, typer.Option("--no-bundle", help="without FILE.bundle, the program and its libraries")]
+NoBundle = Annotated[
+    bool, typer.Option("--no-bundle", help="do not write FILE.bundle, which holds the program and its libraries")
+]
 
 
 @interruptible

@@ -37,7 +37,7 @@ def doctor(
         str | None,
         typer.Argument(
             metavar="[CONTAINER]",
-            help="of an engine elsewhere: look at its host through this one",
+            help="look at the host of an engine elsewhere through this container",
             autocompletion=complete_containers,
         ),
     ] = None,

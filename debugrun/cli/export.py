@@ -57,10 +57,11 @@ Mode = Annotated[
 ]
 Number = Annotated[
     int | None,
-    typer.Option("--option", metavar="N", help="not the narrowest: option N of `debugrun plan`, from 0"),
+    typer.Option("--option", metavar="N", help="take option N of `debugrun plan`, from 0, instead of the narrowest"),
 ]
 Output = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="FILE", help="write it there, and what belongs to it beside")
+    Path | None,
+    typer.Option("-o", "--output", metavar="FILE", help="write it to this file, and what belongs to it beside that"),
 ]
 Service = Annotated[
     str, typer.Option("--service", metavar="NAME", help="the service's name, where it is not the container's")
@@ -106,7 +107,7 @@ def export(  # noqa: PLR0913 - each is an option of the command line
     Exit status: 0; 126 when nothing within --max-grant works, or the format can't say it.
     """
     if to not in FORMATS:
-        raise UsageError("no-format", f"no format {to!r}", f"one of: {', '.join(FORMATS)}")
+        raise UsageError("no-format", f"{to!r} is not a format", f"one of: {', '.join(FORMATS)}")
     if into is not None and to != "marathon":
         raise UsageError("bad-into", "--into is for --to marathon", "docker compose takes a second -f")
     request = Request(

@@ -31,7 +31,10 @@ def complete_topics(incomplete: str) -> list[str]:
 def help(  # noqa: A001 - the verb's name
     *,
     topic: Annotated[
-        str | None, typer.Argument(metavar="[TOPIC]", help="without: list them all", autocompletion=complete_topics)
+        str | None,
+        typer.Argument(
+            metavar="[TOPIC]", help="the topic to show (default: list them all)", autocompletion=complete_topics
+        ),
     ] = None,
 ) -> None:
     """Show a longer text, such as `debugrun help engines`; or the options of a tool or verb: `debugrun help gdb`."""

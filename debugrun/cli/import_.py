@@ -26,8 +26,12 @@ from debugrun.toolbox import catalog
 
 WIDER = 1  # the exit status of --check
 
-Manifests = Annotated[list[Path], typer.Argument(metavar="FILE...", help="manifests; - is standard input")]
-ForTools = Annotated[str, typer.Option("--for", metavar="TOOLS", help="the tools that have to work, with commas")]
+Manifests = Annotated[
+    list[Path], typer.Argument(metavar="FILE...", help="the manifests to read; - reads standard input")
+]
+ForTools = Annotated[
+    str, typer.Option("--for", metavar="TOOLS", help="the tools that have to work, separated by commas")
+]
 NoAslr = Annotated[bool, typer.Option("--no-aslr", help="debuggers also turn address space randomisation off")]
 Write = Annotated[bool, typer.Option("--write", help="change the files, and write the profiles beside them")]
 Check = Annotated[bool, typer.Option("--check", help="exit with 1 where a grant is not needed: for CI")]
@@ -63,7 +67,7 @@ def import_(  # noqa: PLR0913 - each is an option of the command line
     Exit status: 0; 1 with --check where a grant is not needed, or is a variable; 2 for a file that can't be read.
     """
     if form and form not in READERS:
-        raise UsageError("no-format", f"no format {form!r}", f"one of: {', '.join(READERS)}")
+        raise UsageError("no-format", f"{form!r} is not a format", f"one of: {', '.join(READERS)}")
     asked = _asked(tools, aslr=not no_aslr)
     host = read_facts(facts) if facts is not None else assumed(asked[0][0], "")
     found, wrong = list[Judged](), 0

@@ -41,10 +41,10 @@ Placed = Annotated[str, typer.Option("--placement", help="sidecar (docker run) o
 User = Annotated[str | None, typer.Option("--user", "-u", metavar="UID:GID", help="default: the image's")]
 CapAdd = Annotated[list[str] | None, typer.Option("--cap-add", metavar="CAP", help="as docker run has it")]
 CapDrop = Annotated[list[str] | None, typer.Option("--cap-drop", metavar="CAP", help="as docker run has it")]
-Seccomp = Annotated[str, typer.Option("--seccomp", metavar="default|unconfined|FILE", help="the filter")]
+Seccomp = Annotated[str, typer.Option("--seccomp", metavar="default|unconfined|FILE", help="the seccomp filter")]
 Privileged = Annotated[bool, typer.Option("--privileged", help="as docker run and docker exec have it")]
 AppArmor = Annotated[str | None, typer.Option("--apparmor", metavar="LABEL", help="default: docker-default")]
-NoNewPrivileges = Annotated[bool, typer.Option("--no-new-privileges", help="file capabilities are void then")]
+NoNewPrivileges = Annotated[bool, typer.Option("--no-new-privileges", help="file capabilities have no effect then")]
 SecurityContext = Annotated[
     Path | None,
     typer.Option("--security-context", metavar="FILE", help="of a pod's ephemeral container: JSON or YAML"),

@@ -52,7 +52,7 @@ class Mounts(Enum):
 
 CheckOption = Annotated[
     str,
-    typer.Option("--check", metavar="CMD", help="run in the container until it passes; without: the line's own exit"),
+    typer.Option("--check", metavar="CMD", help="what has to pass in the container (default: the line's own exit)"),
 ]
 Within = Annotated[
     float,
@@ -65,7 +65,8 @@ MountsOption = Annotated[
     Mounts, typer.Option("--mounts", help="volumes that a run would write to: fresh and empty ones, or as they are")
 ]
 Output = Annotated[
-    Path, typer.Option("-o", "--output", metavar="FILE", help="where the seccomp profile goes, where one is needed")
+    Path,
+    typer.Option("-o", "--output", metavar="FILE", help="write the seccomp profile to this file, if one is needed"),
 ]
 To = Annotated[str, typer.Option("--to", metavar="FORMAT", help="the result in a format of export's as well, or all")]
 
@@ -112,7 +113,7 @@ def minimize(  # noqa: PLR0913 - each is an option of the command line
     Exit status: 0; 126 where the line does not pass as it is.
     """
     if to and to != "all" and to not in FORMATS:
-        raise UsageError("no-format", f"no format {to!r}", f"all, or one of: {', '.join(FORMATS)}")
+        raise UsageError("no-format", f"{to!r} is not a format", f"all, or one of: {', '.join(FORMATS)}")
     typed = as_line(compose) if compose else tuple(ctx.obj or ())
     if not typed:
         raise UsageError("no-line", "there is no line to minimize", "debugrun minimize -- docker run IMAGE COMMAND")

@@ -77,7 +77,8 @@ DetachKeys = Annotated[str, typer.Option("--detach-keys", help="keys that leave 
 ToolFile = Annotated[Path | None, typer.Option("--tool-file", help="a data file of your own for the tool")]
 FactsFile = Annotated[Path | None, typer.Option("--facts", help="decide from a facts file, with no engine")]
 Namespace = Annotated[
-    str | None, typer.Option("--namespace", "-n", metavar="NAME", help="of a pod; without: the kubeconfig's")
+    str | None,
+    typer.Option("--namespace", "-n", metavar="NAME", help="the pod's namespace (default: the kubeconfig's)"),
 ]
 KubernetesContext = Annotated[
     str | None, typer.Option("--kubernetes-context", metavar="NAME", help="the kubeconfig's context for a pod")

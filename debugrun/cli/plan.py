@@ -138,6 +138,6 @@ def show_plan(request: Request, folder: Path, *, facts_file: Path | None, as_jso
             found = with_lines(decide(tool, mode, backend.look(request, tool), request.ceiling))
             decision = backend.decide(found, everything=True)
     else:
-        raise UsageError("no-target", "a container or --facts FILE is missing", f"debugrun plan {tool.name} CONTAINER")
+        raise UsageError("no-target", "name a container, or give --facts FILE", f"debugrun plan {tool.name} CONTAINER")
     print(report.plan_json(decision) if as_json else report.plan_text(decision))
     return EXIT_REFUSED if decision.option is None else 0

@@ -39,8 +39,8 @@ Base = Annotated[
     str | None, typer.Option("--base", metavar="FILE|default", help="what to widen; default: the engine's own")
 ]
 NoAslr = Annotated[bool, typer.Option("--no-aslr", help="also turn address space randomisation off")]
-Explain = Annotated[bool, typer.Option("--explain", help="say in it which rule is there for what")]
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="write it there, mode 0600")]
+Explain = Annotated[bool, typer.Option("--explain", help="say in the profile what each rule is for")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="write it to this file, mode 0600")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,8 +18,10 @@ Containers = Annotated[
         metavar="[CONTAINER]...", help="names or ids", autocompletion=complete_containers, show_default=False
     ),
 ]
-Project = Annotated[str | None, typer.Option("--project", "-p", metavar="NAME", help="all of a compose project")]
-Everything = Annotated[bool, typer.Option("--all", "-a", help="all containers that run or try to")]
+Project = Annotated[
+    str | None, typer.Option("--project", "-p", metavar="NAME", help="all containers of a Compose project")
+]
+Everything = Annotated[bool, typer.Option("--all", "-a", help="all containers that run or are being restarted")]
 
 
 @interruptible
@@ -37,7 +39,7 @@ def ps(  # noqa: PLR0913 - each is an option of the command line
             min=0.5,
             max=LONGEST,
             callback=finite,
-            help="again and again, until Ctrl-C",
+            help="look again after this time, until Ctrl-C",
         ),
     ] = None,
     namespace: Namespace = None,

@@ -94,7 +94,7 @@ def _looked(question: Question, line: dockerline.Line | None, reach: Callable[[R
         facts, rules = read_facts(question.facts_file), admitted.with_admission
         return Looked(tool=tool, mode=mode, facts=facts, attempt=attempt, decide=rules, answers=rules)
     if not request.container:
-        raise UsageError("no-target", "a container or --facts FILE is missing", f"debugrun judge {tool.name} CONTAINER")
+        raise UsageError("no-target", "name a container, or give --facts FILE", f"debugrun judge {tool.name} CONTAINER")
     backend = reach(request)
     facts = backend.look(request, tool)
     answers = functools.partial(backend.decide, everything=True)

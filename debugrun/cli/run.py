@@ -42,7 +42,8 @@ NoAslr = Annotated[
     bool, typer.Option("--no-aslr", help="the same addresses in every run: opens personality(2) for this one value")
 ]
 ToolImage = Annotated[
-    str | None, typer.Option("--tool-image", metavar="IMAGE", help="take the tool from there, not from the toolbox")
+    str | None,
+    typer.Option("--tool-image", metavar="IMAGE", help="take the tool from this image, not from the toolbox"),
 ]
 PlanOnly = Annotated[bool, typer.Option("--plan", help="show the decision, start nothing")]
 SaveProfile = Annotated[

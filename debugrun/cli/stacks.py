@@ -17,7 +17,7 @@ OneContainer = Annotated[
     str,
     typer.Argument(metavar="[CONTAINER]", help="name or id", autocompletion=complete_containers, show_default=False),
 ]
-Pids = Annotated[list[int] | None, typer.Argument(metavar="[PID]...", help="in the container; without: all")]
+Pids = Annotated[list[int] | None, typer.Argument(metavar="[PID]...", help="PIDs inside the container (default: all)")]
 
 
 @interruptible
@@ -25,11 +25,13 @@ def stacks(  # noqa: PLR0913 - each is an option of the command line
     *,
     container: OneContainer = "",
     pid: Pids = None,
-    project: Annotated[str | None, typer.Option("--project", "-p", metavar="NAME", help="a compose project")] = None,
+    project: Annotated[
+        str | None, typer.Option("--project", "-p", metavar="NAME", help="all containers of a Compose project")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", "-a", help="all containers that run")] = False,
     consistent: Annotated[bool, typer.Option("--consistent", help="stop all processes at one instant")] = False,
     variables: Annotated[bool, typer.Option("--variables", help="with arguments and locals, as `bt` has them")] = False,
-    full: Annotated[bool, typer.Option("--full", help="every frame, not the newest only")] = False,
+    full: Annotated[bool, typer.Option("--full", help="show every frame, not only the newest")] = False,
     folded: Annotated[bool, typer.Option("--folded", help="a line for each stack, for flame graph programs")] = False,
     max_grant: MaxGrant = "seccomp",
     namespace: Namespace = None,

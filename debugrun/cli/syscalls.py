@@ -22,12 +22,13 @@ from debugrun.errors import EngineError, RefusedError
 from debugrun.toolbox import catalog
 
 CallName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="one call, or one with its argument")]
-Blocked = Annotated[bool, typer.Option("--blocked", help="every call that is blocked, not the notable ones only")]
+Blocked = Annotated[bool, typer.Option("--blocked", help="list every blocked call, not only the notable ones")]
 ForTool = Annotated[
-    str | None, typer.Option("--for", metavar="TOOL", help="the calls of a tool", autocompletion=complete_tools)
+    str | None,
+    typer.Option("--for", metavar="TOOL", help="list the calls that a tool needs", autocompletion=complete_tools),
 ]
 NamedEngine = Annotated[
-    str | None, typer.Option("--engine", metavar="NAME:VERSION", help="that release's table, with no engine")
+    str | None, typer.Option("--engine", metavar="NAME:VERSION", help="use this release's table, without an engine")
 ]
 
 

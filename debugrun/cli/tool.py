@@ -26,7 +26,8 @@ from debugrun.cli.options import (
 from debugrun.toolbox import catalog
 
 Duration = Annotated[
-    int | None, typer.Option("--duration", metavar="SECONDS", parser=typed_number, help="interrupt the tool after that")
+    int | None,
+    typer.Option("--duration", metavar="SECONDS", parser=typed_number, help="interrupt the tool after this time"),
 ]
 Output = Annotated[
     Path | None,

@@ -50,7 +50,9 @@ def why(  # noqa: PLR0913 - each is an option of the command line
     tool: OptionalTool = "",
     container: OptionalContainer = "",
     pid: Pid = None,
-    from_error: Annotated[str | None, typer.Option("--from-error", metavar="TEXT", help="what it printed")] = None,
+    from_error: Annotated[
+        str | None, typer.Option("--from-error", metavar="TEXT", help="the error text that was printed")
+    ] = None,
     host_pid: HostPid = None,
     name: Comm = None,
     mode: ModeName = None,

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from debugrun import timing
 from debugrun.engine import answers, contexts
 from debugrun.errors import EngineError
 from debugrun.values import dataclass
@@ -72,7 +73,8 @@ def client(base_url: str | None, *, timeout: float) -> tuple[Endpoint, APIClient
     Nothing is asked yet. Raises EngineError.
     """
     if "docker" not in sys.modules:
-        _load_docker()
+        with timing.span("import the engine's client"):
+            _load_docker()
     from docker import APIClient  # noqa: PLC0415 - only when there is something to ask
 
     endpoint, url, tls = _resolve(base_url)
@@ -190,7 +192,8 @@ def translated(endpoint: Endpoint, doing: str, ref: str = "") -> Iterator[None]:
 
     kinds: tuple[type[Exception], ...] = (DockerException, RequestException, OSError, *_paramikos())
     try:
-        yield
+        with timing.span(f"request: {doing} {ref}".rstrip()):
+            yield
     except kinds as error:
         from debugrun.core.say import refusals  # noqa: PLC0415 - only errors need its texts
 

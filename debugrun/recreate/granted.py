@@ -21,7 +21,7 @@ def run(
 ) -> int:
     """Make the container again with these capabilities added and these calls opened. 0; raises DebugrunError."""
     if not caps and not calls:
-        message = "with what more? a capability or a call"
+        message = "nothing says what it is to get: a capability, or a call"
         raise UsageError("nothing-more", message, f"debugrun recreate {container} --cap-add SYS_PTRACE")
     via = replace(ceiling, via=Placement.RECREATE)
     request = Request(tool="its own program", container=container, ceiling=via, recreation=recreation)

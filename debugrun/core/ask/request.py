@@ -17,8 +17,8 @@ TOOLBOX = "debugrun-toolbox:latest"  # the image of the sidecar where none is na
 class Recreation:
     """How a container is recreated, where that was asked for.
 
-    `restart_under` starts its own program under the tool, `yes` asks nobody, `auto_restore` puts the original back
-    when the tool ends, `force_compose` recreates what Compose manages.
+    `restart_under` starts its own program under the tool, `yes` does without a confirmation, `auto_restore` puts the
+    original back when the tool ends, `force_compose` recreates what Compose manages.
     """
 
     restart_under: bool = False
@@ -74,9 +74,9 @@ def ceiling(max_grant: str, via: str | None, *, recreate: bool = False) -> Ceili
     offered = (Placement.SIDECAR, Placement.HERE, *([Placement.RECREATE] if recreate else []))
     placements = {each.value: each for each in offered}
     if max_grant not in grants:
-        raise UsageError("bad-grant", f"no grant {max_grant!r}", f"one of: {', '.join(grants)}")
+        raise UsageError("bad-grant", f"{max_grant!r} is not a grant", f"one of: {', '.join(grants)}")
     if via is not None and via not in placements:
-        raise UsageError("bad-placement", f"no placement {via!r}", f"one of: {', '.join(placements)}")
+        raise UsageError("bad-placement", f"{via!r} is not a placement", f"one of: {', '.join(placements)}")
     return Ceiling(grant=grants[max_grant], via=placements[via] if via else None)
 
 

@@ -187,3 +187,19 @@ def test_a_compose_service_is_a_name_of_its_container(
     done = debugrun("facts", service, status=125)
     assert f"the Compose service {service} runs in 2 containers" in done.stderr
     assert f"name one of: {first}, {second}" in done.stderr
+
+
+def test_timing_tells_where_the_time_went_and_nothing_else(debugrun: Run, target: Target, toolbox: str) -> None:
+    assert toolbox
+    done = debugrun("gdb", target("u1000"), "--timing", "--", "-batch", "-ex", "bt", status=0)
+    assert "serve" in done.stdout
+    assert "timing" not in done.stdout
+    told = done.stderr[done.stderr.index("debugrun: timing, in ms:") :].splitlines()
+    rows = [re.fullmatch(r" *(\d+) +(\d+)  (.+)", line) for line in told[2:-1]]
+    assert all(rows), told
+    named = [row[3] for row in rows if row]
+    for part in ("start Python", "import the flow", "observe", "decide", "request: ", "the tool: gdb", "the place"):
+        assert any(each.startswith(part) for each in named), part
+    whole = re.fullmatch(r" +(\d+)  in all; \d+ of processor time", told[-1])
+    assert whole
+    assert all(int(row[1]) + int(row[2]) <= int(whole[1]) + 1 for row in rows if row)
