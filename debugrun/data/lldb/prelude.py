@@ -13,6 +13,7 @@ And no signal makes lldb let go: TERM and HUP end it at once, its breakpoints st
 
 from __future__ import annotations
 
+import glob
 import os
 import signal
 import sys
@@ -32,6 +33,9 @@ SETTINGS = (
 
 def prepare(pid: int) -> None:
     """Attach, with the names of the target's own files, and with a way to let go."""
+    # It looks for its server beside its own program, and that of a sidecar of root is a copy.
+    for server in glob.glob("/usr/lib/llvm-*/bin/lldb-server"):
+        os.environ.setdefault("LLDB_DEBUGSERVER_PATH", server)
     for setting in SETTINGS:
         lldb.debugger.HandleCommand(setting.format(pid=pid))
     leave_gently(lldb.debugger)
