@@ -185,3 +185,26 @@ def test_a_value_can_be_what_misleads(args: tuple[str, ...], is_misled: bool) ->
 def test_an_option_that_would_name_wrong_functions_is_seen(args: tuple[str, ...], is_misled: bool) -> None:  # noqa: FBT001 - a column
     entries = catalog.load("strace", NOBODYS_FOLDER).mode(None).misleading
     assert (misled(args, entries) is not None) == is_misled
+
+
+@pytest.mark.parametrize(
+    ("tool", "args", "vanishes"),
+    [
+        ("gdb", ("-batch", "-ex", "generate-core-file /tmp/c"), True),
+        ("gdb", ("-batch", "-ex", "gcore"), True),
+        ("gdb", ("--ex=set logging enabled on",), True),
+        ("gdb", ("-ex", "dump binary memory x 0 1"), True),
+        ("gdb", ("-ex", "dump binary memory /dev/stdout 0 1"), False),
+        ("gdb", ("-batch", "-ex", "bt", "-ex", "info registers"), False),
+        ("gdb", ("-ex",), False),
+        ("lldb", ("-b", "-o", "process save-core /tmp/c"), True),
+        ("lldb", ("-b", "-o", "bt"), False),
+    ],
+)
+def test_a_command_whose_file_would_go_with_the_sidecar_is_seen(
+    tool: str,
+    args: tuple[str, ...],
+    vanishes: bool,  # noqa: FBT001 - a column
+) -> None:
+    mode = catalog.load(tool, NOBODYS_FOLDER).mode(None)
+    assert (misled(args, mode.misleading) is not None) == vanishes
