@@ -14,6 +14,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "debugrun"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "data" not in path.parts)
 
+LATE = 28  # imports of ours inside functions: for start-up time or an extra; there were 40
+
 
 def imports(path: Path) -> set[str]:
     found: set[str] = set()
@@ -74,3 +76,22 @@ def test_modules_and_functions_stay_small() -> None:
 def test_no_more_than_five_runtime_dependencies() -> None:
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     assert len(project["dependencies"]) <= 5
+
+
+def test_late_imports_of_ours_are_few_and_each_says_what_it_saves() -> None:
+    """A wall is best seen at a file's head: what is imported late is what start-up time or an extra asks for."""
+    late: list[str] = []
+    unsaid: list[str] = []
+    for path in MODULES:
+        lines = path.read_text().splitlines()
+        nodes = [node for node in ast.walk(ast.parse("\n".join(lines))) if isinstance(node, ast.FunctionDef)]
+        inner = [each for node in nodes for each in ast.walk(node) if isinstance(each, (ast.Import, ast.ImportFrom))]
+        for each in {node.lineno: node for node in inner}.values():
+            line = lines[each.lineno - 1]
+            if isinstance(each, ast.ImportFrom) and str(each.module).partition(".")[0] == "debugrun":
+                late.append(f"{path.name}:{each.lineno}")
+            said = (other for other in lines[max(0, each.lineno - 7) : each.lineno])
+            if "PLC0415" in line and not any("PLC0415 - " in other or other.strip().startswith("# ") for other in said):
+                unsaid.append(f"{path.name}:{each.lineno}")
+    assert len(late) <= LATE, late
+    assert unsaid == []

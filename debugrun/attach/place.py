@@ -15,6 +15,7 @@ from typing import Protocol
 from debugrun.attach.lease import Lease
 from debugrun.core.know.facts import ContainerFacts
 from debugrun.core.know.json_access import Json
+from debugrun.core.say import refusals
 from debugrun.engine.stream import Frames, LostError, Stream
 from debugrun.errors import DebugrunError, EngineError, TargetError
 from debugrun.values import dataclass
@@ -173,8 +174,6 @@ class Running:
             if OTHER.fullmatch(text):
                 return None
         said = text.decode(errors="replace").strip() or "its shell said nothing"
-        from debugrun.core.say import refusals  # noqa: PLC0415 - only errors need its texts
-
         raise refusals.refused(self.status() or 126, said, "the engine", "run a command in the container", "")
 
     def go(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from debugrun.core.grants import Grant
 from debugrun.engine import contexts
 from debugrun.errors import DebugrunError
 from debugrun.toolbox import catalog
@@ -25,8 +26,6 @@ def complete_containers(incomplete: str) -> list[str]:
 
 def complete_grants(incomplete: str) -> list[str]:
     """The rungs of the ladder for the shell, narrow to broad."""
-    from debugrun.core.grants import Grant  # noqa: PLC0415 - only while the shell completes
-
     return [each.value for each in Grant if each.value.startswith(incomplete)]
 
 

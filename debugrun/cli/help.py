@@ -44,9 +44,7 @@ def help(  # noqa: A001 - the verb's name
     elif topic == MAN:
         print(manual(found))
     elif topic in found:
-        from debugrun.cli.app import VERBS  # noqa: PLC0415 - importing a verb imports no list of verbs
-
-        show(f"Options and examples: `debugrun {topic} --help`\n\n" * (topic in VERBS) + text(topic))
+        show(f"Options and examples: `debugrun {topic} --help`\n\n" * (topic in _verbs()) + text(topic))
     else:
         raise UsageError("no-topic", f"there is no help on {topic!r}", f"one of: {', '.join((*found, MAN))}")
 
@@ -76,17 +74,21 @@ def show(markdown: str) -> None:
 
 def manual(found: dict[str, str]) -> str:
     """The manual page, in the language of man(7)."""
-    from debugrun.cli.app import VERBS  # noqa: PLC0415 - importing a verb imports no list of verbs
-
     lines = [f'.TH DEBUGRUN 1 "" "debugrun {__version__}" "User Commands"', ".SH NAME"]
     lines += ["debugrun \\- put a debug tool on a process in a container with the least privilege that works"]
     lines += [".SH SYNOPSIS", ".B " + _escaped(_SYNOPSIS), ".br", ".B debugrun VERB [options]", ".SH VERBS"]
-    for name, line in VERBS.items():
+    for name, line in _verbs().items():
         lines += [".TP", f".B {_escaped(name)}", _escaped(line)]
     lines += [".SH EXIT STATUS", _escaped(EPILOG), ".SH TOPICS"]
     for name, title in found.items():
         lines += [".TP", f".B debugrun help {_escaped(name)}", _escaped(title)]
     return "\n".join([*lines, ".SH SEE ALSO", ".BR docker (1), ptrace (2), capabilities (7), seccomp (2)"])
+
+
+def _verbs() -> dict[str, str]:
+    from debugrun.cli.app import VERBS  # noqa: PLC0415 - importing a verb imports no list of verbs
+
+    return VERBS
 
 
 def _escaped(words: str) -> str:

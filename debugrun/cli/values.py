@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import typer
 from typer._click.core import Command, Context, Parameter
 from typer._click.shell_completion import CompletionItem
 
+from debugrun.cli import shells
 from debugrun.cli.completion import asked, complete_containers, complete_tools
 from debugrun.errors import DebugrunError
 from debugrun.toolbox import catalog
@@ -88,10 +90,15 @@ def _processes(ctx: Context) -> list[tuple[str, str, str]]:
     return found
 
 
-def _top(engine: Engine, container: str) -> list[str]:
-    from debugrun.engine import names  # noqa: PLC0415 - only while the shell completes
+def _names_of() -> ModuleType:
+    """The questions that only an engine answers."""
+    from debugrun.engine import names  # noqa: PLC0415 - the engine's client, for names of the engine's only
 
-    return [f"{pid} {command}" for pid, command in names.processes(engine, container)]
+    return names
+
+
+def _top(engine: Engine, container: str) -> list[str]:
+    return [f"{pid} {command}" for pid, command in _names_of().processes(engine, container)]
 
 
 def _pids(ctx: Context) -> Iterable[str]:
@@ -107,22 +114,16 @@ def _names(ctx: Context) -> Iterable[str]:
 
 
 def _images(_: Context) -> Iterable[str]:
-    from debugrun.engine import names  # noqa: PLC0415 - only while the shell completes
-
-    return asked(names.images)
+    return asked(_names_of().images)
 
 
 def _networks(_: Context) -> Iterable[str]:
-    from debugrun.engine import names  # noqa: PLC0415 - only while the shell completes
-
-    return asked(names.networks, ["bridge", "host", "none"])
+    return asked(_names_of().networks, ["bridge", "host", "none"])
 
 
 def _labelled(label: str) -> Values:
     def found(_: Context) -> Iterable[str]:
-        from debugrun.engine import names  # noqa: PLC0415 - only while the shell completes
-
-        return asked(lambda engine: names.label_values(engine, label))
+        return asked(lambda engine: _names_of().label_values(engine, label))
 
     return found
 
@@ -246,8 +247,6 @@ _OF_ONE: dict[tuple[str, str], Values] = {
 
 def speak(app: typer.Typer) -> Command:
     """The command of an application whose completions are offered: by this table, and as each shell takes them."""
-    from debugrun.cli import shells  # noqa: PLC0415 - only while the shell completes
-
     command = typer.main.get_command(app)
     shells.register()
     give(command)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from debugrun import timing
+from debugrun.core.say import refusals
 from debugrun.engine import answers, contexts
 from debugrun.errors import EngineError
 from debugrun.values import dataclass
@@ -195,8 +196,6 @@ def translated(endpoint: Endpoint, doing: str, ref: str = "") -> Iterator[None]:
         with timing.span(f"request: {doing} {ref}".rstrip()):
             yield
     except kinds as error:
-        from debugrun.core.say import refusals  # noqa: PLC0415 - only errors need its texts
-
         if not isinstance(error, HTTPError):  # APIError is one
             found = refusals.unreachable(error, str(endpoint))
             message = found.message.replace(endpoint.url, endpoint.shown)  # docker-py repeats it

@@ -21,6 +21,7 @@ from debugrun.core.know import kinds, procfs
 from debugrun.core.know.facts import ContainerFacts, HostFacts, ImageFacts
 from debugrun.core.know.kinds import LABEL_SESSION, LABEL_TARGET
 from debugrun.core.know.procfs import Reading
+from debugrun.engine import ownership
 from debugrun.engine.sidecar import Sidecar
 from debugrun.errors import EngineError
 from debugrun.values import dataclass
@@ -116,8 +117,6 @@ def survey(
 
 
 def _one(engine: Engine, container: ContainerFacts, who: Identity, images: ImageFacts, words: Sequence[str]) -> Survey:
-    from debugrun.engine import ownership  # noqa: PLC0415 - only where a scout is sent
-
     image = str(images.toolbox)
     script = package_data.text("scout.sh")
     session = uuid.uuid4().hex[:12]
@@ -152,8 +151,6 @@ def _one(engine: Engine, container: ContainerFacts, who: Identity, images: Image
 
 def _output(engine: Engine, sidecar: Sidecar) -> str:
     """Run it to its end; what it wrote to its standard output. It is removed whatever happens."""
-    from debugrun.engine import ownership  # noqa: PLC0415 - as above
-
     with ownership.creating(engine, sidecar.name, sidecar.labels):
         created = engine.create_sidecar(sidecar)
     try:

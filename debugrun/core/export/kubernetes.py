@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from debugrun.core.export.ask import Ask, Export
 from debugrun.core.export.words import as_json, as_yaml
 from debugrun.core.know.inspection import DOCKER_DEFAULT
+from debugrun.core.rules.seccomp.evaluate import resolve
+from debugrun.core.rules.seccomp.parse import parse_profile
 
 FOLDER = "debugrun"  # below the kubelet's seccomp folder
 # kubernetes.io/docs/concepts/security/pod-security-standards: what `baseline` lets a container add.
@@ -121,9 +123,6 @@ def _files(ask: Ask) -> dict[str, str]:
 
 def _operator_spec(document: Mapping[str, object], ask: Ask) -> dict[str, object]:
     """A SeccompProfile's fields: no includes and excludes, so the rules are those that hold for this container."""
-    from debugrun.core.rules.seccomp.evaluate import resolve  # noqa: PLC0415 - with a profile only
-    from debugrun.core.rules.seccomp.parse import parse_profile  # noqa: PLC0415 - the same
-
     resolved = resolve(parse_profile(json.dumps(document)), ask.held, ask.architecture, ask.kernel)
     rules = []
     for _, rule in resolved.rules:
