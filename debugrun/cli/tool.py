@@ -93,8 +93,8 @@ def run_tool(  # noqa: PLR0913 - each is an option of the command line
     )
     by = session.run
     if request.ceiling.via is Placement.RECREATE:
-        from debugrun.recreate import flow  # noqa: PLC0415
-        from debugrun.recreate import restart_under as under  # noqa: PLC0415
+        from debugrun.recreate import flow  # noqa: PLC0415 - only where a container is recreated
+        from debugrun.recreate import restart_under as under  # noqa: PLC0415 - the same
 
         by = under.run if request.recreation.restart_under else flow.run
     raise typer.Exit(by(request, catalog.user_directory()))
