@@ -41,6 +41,8 @@ PODMAN = (
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 STARTS_WITHIN = 60.0  # seconds
 ENDS_WITHIN = 10.0
+# A dockerd takes the one before it, and its containerd, for running ones as long as nobody has waited for their end.
+AGAIN = 'rm -f /run/docker.pid /run/docker/containerd/containerd.pid; exec "$@"'
 MARKER = "DEBUGRUN_TEST_ENGINE"  # in the environment of each of an engine's processes: the folder that it lives in
 LONGEST_SOCKET_PATH = 107  # unix(7): sun_path
 # Accounts of the engine's own /etc: who a rootless one runs as, and whose ids a remapped one takes.
@@ -120,11 +122,15 @@ def restart(name: str, number: signal.Signals) -> None:
     deadline = time.monotonic() + STARTS_WITHIN
     while _comm(dockerd) == "dockerd" and not _is_dead(dockerd) and time.monotonic() < deadline:
         time.sleep(0.02)
+    for pid in _members(home):
+        if _comm(pid) == "containerd":  # which ends with its dockerd, by its death signal
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     shims = [pid for pid in _members(home) if _comm(pid).startswith("containerd-shim")]
     inside = next(pid for pid in shims if Path(f"/proc/{pid}/ns/mnt").readlink() == namespace)
     with (home / "log").open("a") as log:
         again = subprocess.Popen(
-            ["nsenter", "--target", str(inside), "--mount", "--net", *words],
+            ["nsenter", "--target", str(inside), "--mount", "--net", "sh", "-c", AGAIN, "sh", *words],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd="/", start_new_session=True,
         )  # fmt: skip
     while not _answers(f"unix://{home / 's' / 'd.sock'}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import docker
 import pytest
 
+from debugrun.core.ask.request import TOOLBOX
 from tests.conftest import Completed
 from tests.host import engines, private
 from tests.host.state import HostError
@@ -17,7 +19,12 @@ from tests.live.crowds import Kind, Worker
 from tests.live.harm import Trial
 from tests.live.victims import IMAGE
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.slow,
+    # A connection that its engine broke is left to the collector by docker-py.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 @pytest.fixture(scope="module", params=["docker-20.10", "docker-26.1", "docker-28.5"])
@@ -29,7 +36,8 @@ def restored(request: pytest.FixtureRequest, engine: docker.APIClient, toolbox: 
     except HostError as error:
         pytest.skip(str(error))
     client = docker.APIClient(host, timeout=120)
-    private.copy_images((toolbox, IMAGE), engine, client)
+    assert toolbox
+    private.copy_images((TOOLBOX, IMAGE), engine, client)
     client.close()
     yield name, host
     engines.down(name)
@@ -41,7 +49,7 @@ def state(worker: Worker) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda each: each.name)
-@pytest.mark.parametrize("tool", ["gdb break", "gdbserver"])
+@pytest.mark.parametrize("tool", ["gdb break"])
 def test_dockerd_is_restarted_under_a_debugger(
     restored: tuple[str, str],
     tool: str,
@@ -51,14 +59,16 @@ def test_dockerd_is_restarted_under_a_debugger(
 ) -> None:
     name, host = restored
     monkeypatch.setenv("DOCKER_HOST", host)
-    client = docker.APIClient(host, timeout=120)
-    with crowds.worker(client, Kind(does="calls")) as worker:
+    with (
+        contextlib.closing(docker.APIClient(host, timeout=120)) as client,
+        crowds.worker(client, Kind(does="calls")) as worker,
+    ):
         before = worker.look()
         case = Trial(tool=tool, kind=worker.kind, end="client TERM", moment="at work", delay=0.0, pause=0.0)
         with harm.client(worker, case) as (process, _):
             crowds.until(worker.tracer, harm.ATTACHES)
             crowds.until(lambda: state(worker) == "t", harm.ATTACHES)
-            crowds.until(lambda: tool == "gdbserver" or state(worker) in "SR", harm.ATTACHES)  # breakpoints are in
+            crowds.until(lambda: state(worker) in "SR", harm.ATTACHES)  # breakpoints are in
             engines.restart(name, number)
             _, said = process.communicate(timeout=2 * harm.SETTLES)
         crowds.until(lambda: not worker.tracer(), harm.SETTLES)
