@@ -15,7 +15,7 @@ import gc  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 
-from debugrun import CEILING_VARIABLE, streams, timing  # noqa: E402 - see above
+from debugrun import CEILING_VARIABLE, pages, streams, timing  # noqa: E402 - see above
 from debugrun.core.know.printable import printable  # noqa: E402
 from debugrun.engine import contexts  # noqa: E402
 from debugrun.errors import EXIT_FAILED, EXIT_INTERRUPT, DebugrunError  # noqa: E402
@@ -36,9 +36,9 @@ def main() -> None:
         status = _run(sys.argv[1:])
         sys.stdout.flush()
     except DebugrunError as error:
-        print(f"debugrun: {printable(error.message)}", file=sys.stderr)
+        pages.text(f"debugrun: {printable(error.message)}", stderr=True)
         if error.hint:
-            print(f"debugrun: try: {printable(error.hint)}", file=sys.stderr)
+            pages.text(f"debugrun: try: {printable(error.hint)}", stderr=True)
         for line in error.lines:
             print(printable(line), file=sys.stderr)
         status = error.status

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from debugrun.core.know import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
 
@@ -23,6 +25,10 @@ class Printing(io.TextIOWrapper):
         """Write it, printable; how many characters of `text` that was."""
         super().write(printable.lines(text))
         return len(text)
+
+    def marked(self, text: str, mark: Callable[[str], str]) -> None:
+        """Write it, printable, with what `mark` puts into it: our own colours."""
+        super().write(mark(printable.lines(text)))
 
 
 def guard() -> None:

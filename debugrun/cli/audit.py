@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from debugrun import pages
 from debugrun.cli.options import Json, interruptible
 from debugrun.core.export.ask import Privileges
 from debugrun.core.export.choose import assumed
@@ -187,26 +188,21 @@ def _audited(
 
 
 def _table(rows: Sequence[Audited]) -> None:
-    from rich import box  # noqa: PLC0415 - 60 ms that --json need not pay
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    console = Console(markup=False, highlight=False)
     if not rows:
-        console.print("no running container holds a debug grant")
+        print("no running container holds a debug grant")
         return
-    several = any(row.context for row in rows)
     heads = ["container", "holds", "what it opens; why", "instead"]
-    table = Table(*(["context", *heads] if several else heads), box=box.SIMPLE_HEAD)
+    several = any(row.context for row in rows)
+    shown = list[tuple[str, ...]]()
     for row in rows:
         first = [*([row.context] if several else []), row.name]
         for each in sorted(row.found.findings, key=lambda each: -LEVELS.index(each.level)):
             needed = "needed" if each.needed else "NOT NEEDED"
             holds = f"{each.rule} ({each.level}): {needed}"
             instead = row.instead if first[-1] else ""
-            table.add_row(*map(printable, first), holds, printable(f"{each.opens}; {each.why}"), instead)
+            shown.append((*first, holds, f"{each.opens}; {each.why}", instead))
             first = [""] * len(first)
-    console.print(table)
+    pages.table(["context", *heads] if several else heads, shown)
 
 
 def _json(row: Audited) -> dict[str, object]:

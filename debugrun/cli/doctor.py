@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from debugrun import streams
+from debugrun import pages
 from debugrun.attach import leftovers
 from debugrun.cli import selftest
 from debugrun.cli.completion import complete_containers
@@ -20,7 +20,6 @@ from debugrun.core.decide import doctor as deciding
 from debugrun.core.decide.doctor import Findings
 from debugrun.core.decide.plan import Plan
 from debugrun.core.grants import Ceiling
-from debugrun.core.know.printable import printable
 from debugrun.core.say import recreated
 from debugrun.engine import engine as engines
 from debugrun.errors import EXIT_REFUSED
@@ -92,19 +91,13 @@ def _leftovers(connection: engines.Engine) -> tuple[str, ...]:
 
 
 def _page(found: Findings, rows: Mapping[str, Mapping[str, Plan]]) -> None:
-    from rich import box  # noqa: PLC0415 - 60 ms that --json need not pay
-    from rich.table import Table  # noqa: PLC0415
-
-    console = streams.console()
-    page = Table("", "what", "is", "read in", box=box.SIMPLE_HEAD)
-    for each in deciding.checks(found):
-        mark = {"ok": "ok", "note": "!", "unknown": "?"}[each.state]
-        page.add_row(mark, *map(printable, (each.name, each.value, each.source)))
-    console.print(page)
+    marks = {"ok": "ok", "note": "!", "unknown": "?"}
+    checks = [(marks[each.state], each.name, each.value, each.source) for each in deciding.checks(found)]
+    pages.table(("", "what", "is", "read in"), checks)
     title = "what each tool takes beyond what the target has"
-    needs = Table("tool", *deciding.targets(found), title=title, box=box.SIMPLE_HEAD)
+    needs = list[tuple[str, ...]]()
     for name, row in rows.items():
         apart = any(not decision.tool.toolbox for decision in row.values())
-        needs.add_row(f"{name} *" if apart else name, *(deciding.cell(decision) for decision in row.values()))
-    needs.caption = "* not in the toolbox: `debugrun toolbox build --with NAME`, or an image that holds it, --image"
-    console.print(needs)
+        needs.append((f"{name} *" if apart else name, *(deciding.cell(decision) for decision in row.values())))
+    caption = "* not in the toolbox: `debugrun toolbox build --with NAME`, or an image that holds it, --image"
+    pages.table(("tool", *deciding.targets(found)), needs, title=title, caption=caption)

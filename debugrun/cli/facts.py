@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from debugrun import session
+from debugrun import pages, session
 from debugrun.cli.options import Comm, Container, HostPid, Json, KubernetesContext, Namespace, Pid, interruptible
 from debugrun.core.ask.request import Request
 from debugrun.core.know.facts import dump
@@ -37,4 +37,7 @@ def show_facts(request: Request, *, as_json: bool) -> None:
     """Print what was observed."""
     with session.reach(request) as backend:
         found = backend.look(request, None)
-    print(dump(found) if as_json else report.facts_text(found))
+    if as_json:
+        print(dump(found))
+    else:
+        pages.text(report.facts_text(found))

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from debugrun import pages
 from debugrun.cli import question
 from debugrun.cli.options import (
     Comm,
@@ -133,7 +134,10 @@ def answer(asked: Question, *, as_json: bool) -> int:
     """Print the verdict on exactly this attempt. 0 open, 126 closed, 125 not known."""
     decision, option = _answer(asked)
     shown = verdict.alone(option, decision)
-    print(report.plan_json(shown) if as_json else verdict.as_text(option, decision))
+    if as_json:
+        print(report.plan_json(shown))
+    else:
+        pages.text(verdict.as_text(option, decision))
     return STATUS[option.verdict]
 
 

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from debugrun import pages
 from debugrun.attach.apply import ending
 from debugrun.cli.options import Json, finite, interruptible
 from debugrun.core.ask.number import LONGEST
@@ -234,18 +235,14 @@ def _show(line: Line, found: _Found, output: Path, exports: Mapping[str, str], *
         envelope = {"schema": SCHEMA, "runs": found.runs, "parts": len(line.parts) + found.candidates, "needed": kept}
         print(json.dumps({**envelope, "dropped": found.dropped, "line": final, "exports": exports}, indent=2))
         return
-    from rich import box  # noqa: PLC0415 - 60 ms that --json need not pay
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table("part", "", "what failed without it", box=box.SIMPLE_HEAD)
+    rows = list[tuple[str, str, str]]()
     for each in [*found.needed, *(f"call:{call}" for call in found.calls)]:
-        table.add_row(_named(each), "needed", printable(found.failed.get(each, "")))
+        rows.append((_named(each), "needed", found.failed.get(each, "")))
     if "seccomp" in found.dropped and found.calls:
-        table.add_row(_named("seccomp"), "not needed", "the calls above are enough")
+        rows.append((_named("seccomp"), "not needed", "the calls above are enough"))
     dropped = [_named(each) for each in found.dropped if each != "seccomp" or not found.calls]
-    table.add_row(", ".join(dropped), "not needed" if dropped else "", "")
-    Console(markup=False, highlight=False).print(table)
+    rows += [(", ".join(dropped), "not needed", "")] if dropped else []
+    pages.table(("part", "", "what failed without it"), rows)
     print(f"{found.runs} runs\n\n{final}")
     for name, text in exports.items():
         print(f"\n# {name}\n{text}", end="")

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from debugrun import session
+from debugrun import pages, session
 from debugrun.attach import prove as proving
 from debugrun.attach.apply import ending
 from debugrun.cli.options import (
@@ -139,5 +139,8 @@ def show_plan(request: Request, folder: Path, *, facts_file: Path | None, as_jso
             decision = backend.decide(found, everything=True)
     else:
         raise UsageError("no-target", "name a container, or give --facts FILE", f"debugrun plan {tool.name} CONTAINER")
-    print(report.plan_json(decision) if as_json else report.plan_text(decision))
+    if as_json:
+        print(report.plan_json(decision))
+    else:
+        pages.text(report.plan_text(decision))
     return EXIT_REFUSED if decision.option is None else 0

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from debugrun import streams
+from debugrun import pages
 from debugrun.cli.completion import complete_tools
 from debugrun.cli.options import Json, interruptible
 from debugrun.core.know import inspection
@@ -121,15 +121,11 @@ def called(asked: Entry) -> str:
 
 
 def _table(found: Iterable[Standing], about: EngineFacts) -> None:
-    from rich import box  # noqa: PLC0415 - 60 ms that --json and one call's page need not pay
-    from rich.table import Column, Table  # noqa: PLC0415
-
-    columns = (Column("call", no_wrap=True), "here", "opened by", "kernel asks", "why")
-    table = Table(*columns, box=box.SIMPLE_HEAD, title=heading(about))
+    rows = list[tuple[str, ...]]()
     for each in found:
         opened = "" if each.bare.passes else ", ".join(each.opened_by) or "a profile only"
-        table.add_row(called(each.entry), each.word, opened, ", ".join(each.entry.kernel), each.entry.why)
-    streams.console().print(table)
+        rows.append((called(each.entry), each.word, opened, ", ".join(each.entry.kernel), each.entry.why))
+    pages.table(("call", "here", "opened by", "kernel asks", "why"), rows, title=heading(about))
 
 
 def as_json_text(found: Iterable[Standing], about: EngineFacts) -> str:

@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from debugrun import streams
+from debugrun import pages
 from debugrun.cli.options import Json, interruptible
-from debugrun.core.know.printable import printable
 from debugrun.errors import EXIT_FAILED, ToolError
 from debugrun.toolbox import catalog
 
@@ -30,22 +29,19 @@ def show(folder: Path, *, as_json: bool) -> int:
     """Print every tool with its modes; returns the exit status."""
     found = [catalog.load(name, folder) for name in catalog.names(folder)]
     if as_json:
-        rows = [
+        described = [
             {"name": tool.name, "summary": tool.summary, "modes": {m.name: m.summary for m in tool.modes}}
             for tool in found
         ]
-        print(json.dumps({"schema": 1, "tools": rows}, indent=2))
+        print(json.dumps({"schema": 1, "tools": described}, indent=2))
         return 0
-    from rich import box  # noqa: PLC0415 - 60 ms that --json and --help need not pay
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table("tool", "mode", "what it does", box=box.SIMPLE_HEAD)
+    rows = list[tuple[str, str, str]]()
     for tool in found:
-        table.add_row(printable(tool.name), "", printable(tool.summary))
+        rows.append((tool.name, "", tool.summary))
         for mode in tool.modes:
             default = " (default)" if mode.name == tool.default_mode and len(tool.modes) > 1 else ""
-            table.add_row("", printable(mode.name), printable(mode.summary + default))
-    streams.console().print(table)
+            rows.append(("", mode.name, mode.summary + default))
+    pages.table(("tool", "mode", "what it does"), rows)
     return 0
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from debugrun import session
+from debugrun import pages, session
 from debugrun.cli import question
 from debugrun.cli.options import (
     Comm,
@@ -104,7 +104,10 @@ def explain(asked: Question, *, error: str | None, as_json: bool) -> int:
         decision = looked.decide(with_lines(plan(tool, mode, facts, asked.request.ceiling)))
         typed = looked.attempt or judge_attempt.plain(tool, facts, mode)
         found = diagnose(typed, decision, error, lambda option: looked.asked(option, asked.request.ceiling))
-    print(diagnosis.as_json(found) if as_json else diagnosis.as_text(found))
+    if as_json:
+        print(diagnosis.as_json(found))
+    else:
+        pages.text(diagnosis.as_text(found))
     return EXIT_REFUSED if decision.option is None else 0
 
 
@@ -138,7 +141,10 @@ def explain_own(asked: Question, error: str, save_profile: Path | None, *, as_js
     found = lacks(known, facts)
     if save_profile is not None:
         _save_profile(found, save_profile)
-    print(saying.as_json(found) if as_json else saying.as_text(found))
+    if as_json:
+        print(saying.as_json(found))
+    else:
+        pages.text(saying.as_text(found))
     return EXIT_REFUSED if (found.blocked or found.missing) and not found.options else 0
 
 

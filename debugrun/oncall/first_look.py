@@ -103,7 +103,7 @@ def show(found: Look) -> None:
         if each.name in found.unseen:
             out.print(Text(f"  its processes cannot be seen: {found.unseen[each.name]}"))
         if trees[each.id]:
-            out.print(_table(trees[each.id], words, out.width))
+            out.print(table(trees[each.id], words, out.width))
         for line in masked(found.logs.get(each.id, "")).splitlines():
             out.print(Text(f"  | {printable(line)}"), no_wrap=True, overflow="ellipsis")
         if not each.running and (help_ := containers.helps(each)):
@@ -142,20 +142,22 @@ def heading(each: Container, used: Use, now: float) -> str:
     return f"{name}: {', '.join(told)}"
 
 
-def _table(tree: Sequence[Row], words: Words, width: int) -> Table:
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim", width=min(width, 4 * PIPED))
+def table(tree: Sequence[Row], words: Words, width: int) -> Table:
+    """The processes of one container, without the columns for which there is no room, or nothing to say."""
+    made = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim", width=min(width, 4 * PIPED))
+    told = [(row, _cells(row, words)) for row in tree]
     left_out = {name for name, least in FROM_WIDTH.items() if width < least}
+    left_out |= {name for name in told[0][1] if name != "COMMAND" and not any(cells[name].plain for _, cells in told)}
     right = {"PID", "CPU", "RSS", "THR", "UID", "SINCE"}
     for name in ("", "PID", "CPU", "RSS", "THR", "S", "UID", "SINCE", "WAITS FOR"):
         if name not in left_out:
             wide = {"max_width": max(14, width // 3)} if name == "WAITS FOR" else {}
             justify = "right" if name in right else "left"
-            table.add_column(name, no_wrap=True, justify=justify, overflow="ellipsis", **wide)  # type: ignore[arg-type]
-    table.add_column("COMMAND", no_wrap=True, overflow="ellipsis", ratio=1)
-    for row in tree:
-        cells = _cells(row, words)
-        table.add_row(*(cells[name] for name in cells if name not in left_out), style=_style(row.suspicion))
-    return table
+            made.add_column(name, no_wrap=True, justify=justify, overflow="ellipsis", **wide)  # type: ignore[arg-type]
+    made.add_column("COMMAND", no_wrap=True, overflow="ellipsis", ratio=1)
+    for row, cells in told:
+        made.add_row(*(cells[name] for name in cells if name not in left_out), style=_style(row.suspicion))
+    return made
 
 
 def _style(suspicion: Suspicion) -> str | None:
