@@ -9,8 +9,6 @@ import typer
 from debugrun.cli.completion import complete_containers
 from debugrun.cli.options import Json, KubernetesContext, Namespace, finite, interruptible
 from debugrun.core.ask.number import LONGEST
-from debugrun.oncall import ps as flow
-from debugrun.oncall.ground import Where
 
 Containers = Annotated[
     list[str] | None,
@@ -56,6 +54,10 @@ def ps(  # noqa: PLR0913 - each is an option of the command line
     debugrun ps --all --watch 2    everything, every two seconds
     debugrun ps pod/web -n shop    a pod's container
     """
+    # Here, and not above: the flow takes 100 ms, which `debugrun ps --help` need not pay.
+    from debugrun.oncall import ps as flow  # noqa: PLC0415
+    from debugrun.oncall.ground import Where  # noqa: PLC0415
+
     where = Where(namespace=namespace, kubernetes_context=kubernetes_context)
     status = flow.run(container or (), project, everything=everything, watch=watch, as_json=as_json, where=where)
     raise typer.Exit(status)

@@ -6,7 +6,6 @@ not; another engine than the one asked for is worse than none.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from contextlib import suppress
@@ -99,6 +98,8 @@ def names() -> list[str]:
 
 def load(name: str) -> Context:
     """A context by its name, but not the default one. Raises EngineError."""
+    import hashlib  # noqa: PLC0415 - 6 ms, for OpenSSL, where a context is read
+
     folder, digest = _folder() / "contexts", hashlib.sha256(name.encode()).hexdigest()
     try:
         endpoint = json.loads((folder / "meta" / digest / "meta.json").read_text(encoding="utf-8"))["Endpoints"][
