@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "debugrun"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "data" not in path.parts)
 
-LATE = 28  # imports of ours inside functions: for start-up time or an extra; there were 40
+LATE = 32  # imports of ours inside functions: for start-up time or an extra; four are for --help of plan, ps, doctor
 
 
 def imports(path: Path) -> set[str]:
@@ -59,6 +59,17 @@ def test_help_and_planning_load_no_heavy_library(code: str) -> None:
     check = "\nimport sys; print(sorted({'docker', 'pexpect', 'rich', 'requests'} & set(sys.modules)), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=True)
     assert done.stderr.strip().splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("verb", ["gdb", "plan", "ps", "doctor"])
+def test_the_help_of_a_verb_loads_no_flow(verb: str) -> None:
+    code = (
+        f"import sys; sys.argv = ['debugrun', '{verb}', '--help']; import debugrun.__main__ as m\n"
+        "try: m.main()\nexcept SystemExit: pass\n"
+        "print(sorted({'docker', 'rich', 'debugrun.session', 'debugrun.core.decide.plan'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
 
 
 def test_modules_and_functions_stay_small() -> None:
