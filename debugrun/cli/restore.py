@@ -47,7 +47,8 @@ def run(ref: str, *, keep_new: bool, as_json: bool) -> int:
         with journal.working_on(record.original, record.name):
             if keep_new:
                 restoring.keep(connection, record)
-                said = f"{record.name} stays as it is, with {record.grant}; its original is removed"
+                name = found.current.name if found.current else record.name
+                said = f"{name} stays as it is, with {record.grant}; its original is removed"
             else:
                 said = flow.restored(record.name, restoring.undo(connection, record))
     print(f"debugrun: {said}", file=sys.stderr)

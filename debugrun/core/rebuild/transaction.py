@@ -61,6 +61,10 @@ class Record:
         """The name of the original while it is away; it has it before it is told to stop."""
         return f"{self.name}.debugrun-original"
 
+    def leaving(self, stand_in: str) -> str:
+        """The name of a stand-in, by its id, that has given the place back."""
+        return f"{self.name}.debugrun-{stand_in[:12]}"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seen:
@@ -88,8 +92,14 @@ class Scene:
 
     @property
     def current(self) -> Seen | None:
-        """The stand-in that has taken the original's place; None: none has, yet or any more."""
-        return next((each for each in self.stand_ins if each.name == self.record.name), None)
+        """The stand-in that has taken the original's place; None: none has, yet or any more.
+
+        A name that we never give is somebody's who has renamed it since.
+        """
+        record = self.record
+        named = next((each for each in self.stand_ins if each.name == record.name), None)
+        others = (each for each in self.stand_ins if each.name not in {record.lock, record.leaving(each.id)})
+        return named or next(others, None)
 
     @property
     def gone(self) -> bool:
@@ -149,7 +159,7 @@ def _names(scene: Scene, original: Seen) -> Iterator[Step]:
         if each.restart.name != NEVER:
             yield Step(act=Act.RESTART, ref=each.id)
         if each.name == name:
-            yield Step(act=Act.RENAME, ref=each.id, value=f"{name}.debugrun-{each.id[:12]}")
+            yield Step(act=Act.RENAME, ref=each.id, value=scene.record.leaving(each.id))
     if away:
         yield Step(act=Act.RENAME, ref=original.id, value=name)
 

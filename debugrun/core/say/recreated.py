@@ -27,11 +27,13 @@ def line(scene: Scene, now: float) -> str:
     """What a container still runs with, since when, and what ends that; `now` in seconds since the epoch."""
     record = scene.record
     layers = ", ".join(layer.removeprefix("sha256:")[:12] for layer in scene.layers)
+    name = scene.current.name if scene.current else record.name
     since = f"for {record.tool} {_age(now - record.since)} ago"
+    renamed = f" as {record.name} and renamed since" if name != record.name else ""
     return {
-        "recreated": f"{record.name} runs with {record.grant}, recreated {since}: `debugrun restore {record.name}`",
-        "interrupted": f"{record.name} was being recreated {since}, not to the end: `debugrun restore {record.name}`",
-        "kept": f"{record.name} runs with {record.grant}, recreated {since}; its original was removed",
+        "recreated": f"{name} runs with {record.grant}, recreated {since}{renamed}: `debugrun restore {name}`",
+        "interrupted": f"{name} was being recreated {since}, not to the end{renamed}: `debugrun restore {name}`",
+        "kept": f"{name} runs with {record.grant}, recreated {since}{renamed}; its original was removed",
         "removed": f"{record.name} was removed, recreated {since}; what it had written is in the image {layers}",
     }[state(scene)]
 
@@ -51,6 +53,7 @@ def as_json(scenes: Sequence[Scene]) -> str:
             "state": state(each),
             "original": each.record.original,
             "container": each.current.id if each.current else None,
+            "container_name": each.current.name if each.current else None,
             "tool": each.record.tool,
             "grant": each.record.grant,
             "since": dt.datetime.fromtimestamp(each.record.since, tz=dt.UTC).isoformat(timespec="seconds"),

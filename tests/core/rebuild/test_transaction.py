@@ -169,6 +169,29 @@ def test_only_a_stand_in_that_took_the_place_can_stay(state: World) -> None:
     assert scene.complete == serves
 
 
+@pytest.mark.parametrize("state", STATES)
+def test_a_stand_in_that_somebody_renamed_keeps_the_place_and_its_original_comes_back(state: World) -> None:
+    taken = state.scene().current
+    if taken is None:
+        return
+    renamed = {**state.containers, taken.id: replace(taken, name="web2")}
+    world = replace(state, containers=renamed, wrote=set(state.wrote))
+    assert world.scene().complete == state.scene().complete
+    assert world.scene().current == replace(state.scene().current or taken, name="web2")
+    for _ in range(2):
+        for step in undo(world.scene()):
+            world.take(step)
+    assert world.original_is_back()
+    assert set(world.containers) == {ORIGINAL}
+
+
+def test_one_that_gives_its_place_back_was_not_renamed_by_somebody() -> None:
+    world = replace(STATES[-1], containers=dict(STATES[-1].containers))
+    (rename,) = [each for each in undo(world.scene()) if each.act is Act.RENAME and each.ref != ORIGINAL]
+    world.take(rename)
+    assert world.scene().current is None
+
+
 def test_a_record_travels_as_a_label() -> None:
     assert load(dump(RECORD)) == RECORD
     assert "\n" not in dump(RECORD)

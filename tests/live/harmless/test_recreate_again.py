@@ -97,6 +97,28 @@ def test_the_live_one_is_meant_where_the_original_of_another_is_gone(
     assert engine.inspect_container(kept)["Name"] == f"/{web}-kept"
 
 
+@pytest.mark.parametrize("words", [(), ("--keep-new",)])
+def test_one_that_was_renamed_is_told_by_its_new_name(
+    engine: docker.APIClient, debugrun: Run, web: str, words: tuple[str, ...]
+) -> None:
+    original = engine.inspect_container(web)["Id"]
+    debugrun("gdb", web, *BATCH, status=0)
+    new = f"{web}-new"
+    engine.rename(web, new)
+    listed = debugrun("restore", status=0).stdout
+    assert f"{new} runs with SYS_PTRACE, recreated for gdb" in listed
+    assert f"as {web} and renamed since: `debugrun restore {new}`" in listed
+    (told,) = json.loads(debugrun("restore", "--json", status=0).stdout)["recreated"]
+    assert (told["state"], told["name"], told["container_name"]) == ("recreated", web, new)
+    done = debugrun("restore", new, *words, status=0)
+    if words:
+        assert f"{new} stays as it is" in done.stderr
+        assert [each["Names"] for each in engine.containers(all=True, filters={"name": web})] == [[f"/{new}"]]
+    else:
+        assert f"the original {web} is back" in done.stderr
+        assert [each["Id"] for each in engine.containers(all=True, filters={"name": web})] == [original]
+
+
 def test_no_hint_proposes_to_remove_what_may_be_all_that_is_left(
     engine: docker.APIClient, debugrun: Run, web: str
 ) -> None:
