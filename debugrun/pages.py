@@ -1,6 +1,7 @@
 """What verbs print for a person: broken at words for a terminal, verdicts in colour there, no column without a word.
 
-What goes to no terminal keeps one line a fact, for grep(1), and has no colour.
+A text that goes to no terminal keeps one line a fact, for grep(1), unless COLUMNS is set; a table has 80 columns.
+Neither has a colour.
 """
 
 from __future__ import annotations
