@@ -284,13 +284,15 @@ class Watch:
                 if ptrace(SEIZE, tid, None, self.options) == 0:  # noqa: F821
                     if self.by_call:
                         ptrace(INTERRUPT, tid, None, None)  # noqa: F821 - only from a stop it goes on to its next call
-                elif facts_of(tid).get("TracerPid") != str(os.getpid()):
+                    self.threads[tid] = pid
+                elif facts_of(tid).get("TracerPid") == str(os.getpid()):
+                    self.begun(tid)  # it was born of one that is watched, and has not told yet
+                else:
                     error = os.strerror(ctypes.get_errno())
                     if self.refused.get(pid) != error and ctypes.get_errno() != 3:
                         self.refused[pid] = error
                         tell(event="refused", pid=inner(facts), name=facts["Name"], error=error)
                     return
-                self.threads[tid] = pid
         self.refused.pop(pid, None)
         tell(event="watched", pid=inner(facts), name=facts["Name"], threads=len(tasks(pid)))  # noqa: F821
 
@@ -664,7 +666,7 @@ class Watch:
         if newest != self.newest or self.left or now - self.looked > RARELY:
             self.newest, self.looked = newest, now
             self.scan()
-        if self.first and self.threads:
+        if self.first and (self.threads or self.ask["across"]):
             tell(event="ready")
             self.first = False
 

@@ -127,13 +127,13 @@ def test_children_crash_with_their_stacks_and_die_as_they_would(
 def test_the_first_process_crashes_life_after_life(
     crasher: Callable[..., Crasher], engine: docker.APIClient, tmp_path: Path
 ) -> None:
-    target = crasher("alone", "segv", delay="sleep 2;", restart_policy={"Name": "always"})
-    with watching(tmp_path, target.name, "-c", "3") as process:
+    # After ten seconds of life an engine does not wait longer with each restart.
+    target = crasher("alone", "segv", delay="sleep 11;", restart_policy={"Name": "always"})
+    with watching(tmp_path, target.name, "-c", "2") as process:
         found = caught(process, tmp_path)
-    assert [own(each)[0] for each in found] == ["at_null"] * 3
+    assert [own(each)[0] for each in found] == ["at_null"] * 2
     assert all(each["process"]["pid"] == each["tid"] == 1 for each in found)
-    until(lambda: engine.inspect_container(target.name)["State"]["ExitCode"] == 139, lambda: said(tmp_path))
-    assert "ended by signal SEGV (status 139); waiting for its restart" in said(tmp_path)
+    until(lambda: engine.inspect_container(target.name)["RestartCount"] > 1, lambda: said(tmp_path))
 
 
 @pytest.mark.slow
@@ -141,11 +141,11 @@ def test_the_first_process_crashes_life_after_life(
 def test_a_crash_at_the_start_of_each_life(
     how: str, crasher: Callable[..., Crasher], engine: docker.APIClient, tmp_path: Path
 ) -> None:
-    target = crasher("alone", how, restart_policy={"Name": "always"})
+    target = crasher("alone", how, delay="sleep 0.2;", restart_policy={"Name": "always"})
     until(lambda: engine.inspect_container(target.name)["RestartCount"] > 1, target.said)
-    with watching(tmp_path, target.name, "-c", "3", "--from-start") as process:
+    with watching(tmp_path, target.name, "--from-start") as process:
         found = caught(process, tmp_path)
-    assert [own(each)[0] for each in found] == [FATES[how][1]] * 3
+    assert [own(each)[0] for each in found] == [FATES[how][1]]
     assert all(each["process"]["pid"] == each["tid"] == 1 for each in found)
     assert "in the host's PID namespace" in said(tmp_path)
     until(lambda: engine.inspect_container(target.name)["State"]["ExitCode"] == 139, lambda: said(tmp_path))
@@ -209,8 +209,8 @@ def test_whoever_kills_the_watcher_changes_no_fate(
     ("moment", "words", "function", "what"),
     [
         ("exit", ("exit",), "leaves", "exit with status 3"),
-        ("signal:SEGV", ("handled",), "at_null", "SIGSEGV at a null pointer, which the process outlives"),
-        ("syscall:wait4", ("exit",), "main", "the system call wait4"),
+        ("signal:SEGV", ("outlived",), "at_null", "SIGSEGV at a null pointer, which the process outlives"),
+        ("syscall:pause", ("idle",), "crash", "the system call pause"),
         ("cpu>50", ("busy",), "crash", "% of a processor"),
     ],
 )
@@ -224,9 +224,9 @@ def test_other_moments(  # noqa: PLR0913, PLR0917 - fixtures
         (found,) = caught(process, tmp_path)
     assert function in own(found)
     assert what in found["what"]
-    if words != ("busy",):
+    if words not in {("busy",), ("idle",)}:  # which go on
         target.until("done")
-        assert target.said()[1] in {"exit 0 3", "handled 0 0"}
+        assert target.said()[1] in {"exit 0 3", "outlived 0 0"}
 
 
 @pytest.mark.slow
