@@ -148,8 +148,9 @@ def followed(path: str) -> bool:
     return True
 
 
-def wrote(path: str) -> bool:
-    fd = opened(path, os.O_WRONLY)
+def opens(path: str, flags: int) -> bool:
+    """Whether the kernel gives a descriptor, which is given back."""
+    fd = opened(path, flags)
     if fd is not None:
         os.close(fd)
     return fd is not None
@@ -168,9 +169,9 @@ ATTACKS: dict[str, Callable[[int], bool]] = {
     "/proc/PID/fd: a false prompt": lambda pid: descriptors(pid, os.O_RDWR, PROMPT),
     **{f"/proc/PID/{name}: follow": on(name, followed) for name in LINKS},
     **{f"/proc/PID/{name}: read": on(name, reads) for name in FILES},
-    "/proc/PID/mem: write": on("mem", wrote),
-    "/proc/PID/root: files of the sidecar": lambda pid: opened(f"/proc/{pid}/root/tmp", os.O_RDONLY) is not None,
-    "/proc/PID/task/TID/fd": lambda pid: opened(f"/proc/{pid}/task/{pid}/fd/1", os.O_WRONLY) is not None,
+    "/proc/PID/mem: write": lambda pid: opens(f"/proc/{pid}/mem", os.O_WRONLY),
+    "/proc/PID/root: files of the sidecar": lambda pid: opens(f"/proc/{pid}/root/tmp", os.O_RDONLY),
+    "/proc/PID/task/TID/fd": lambda pid: opens(f"/proc/{pid}/task/{pid}/fd/1", os.O_WRONLY),
     "process_vm_readv": lambda pid: moved(pid, READV),
     "process_vm_writev": lambda pid: moved(pid, WRITEV),
     "pidfd_getfd": taken,
