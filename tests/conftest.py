@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -31,6 +32,14 @@ hypothesis.settings.load_profile("debugrun")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
     signal.signal(number, signal.SIG_DFL)
+
+# GNU readline, which pytest loads, puts the size of a terminal into the environment of whatever is started from here,
+# past os.environ: what goes to a pipe would be broken at 80 columns.
+with contextlib.suppress(ImportError):
+    import readline  # noqa: F401 - before it is taken back
+for variable in ("COLUMNS", "LINES"):
+    if variable not in os.environ:
+        os.unsetenv(variable)
 
 
 LANES = 3  # on two cores: most of a test is waiting for an engine

@@ -12,7 +12,7 @@ from pathlib import Path
 import docker
 import pytest
 
-WITHIN = 5.0  # seconds for a dying sidecar to be gone
+WITHIN = 15.0  # seconds for a dying sidecar to be gone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

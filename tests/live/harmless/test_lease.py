@@ -184,6 +184,7 @@ def test_gdbserver_with_a_gdb_that_goes(victim: Victim, tmp_path: Path, end: str
         "set confirm off",
         "set pagination off",
         "set sysroot /nonexistent",
+        "set remotetimeout 30",
         "set breakpoint always-inserted on",
     ]
     args = [word for line in settings for word in ("-iex", line)]

@@ -132,7 +132,7 @@ def test_what_is_given_stays_with_the_tool(attacked: Attacked, toolbox: str, too
         with attacked(user, command) as (victim, report):
             done = run(tool, victim.name, "--duration", "1", *words)
             assert_kept_out(report())
-            assert done.returncode == 0, done.stderr
+            assert done.returncode == 0 or "was not seen on a CPU" in done.stderr, done.stderr
             released(victim)
 
 

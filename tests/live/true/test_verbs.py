@@ -154,7 +154,9 @@ def sidecar(engine: docker.APIClient, typed: Attempt, image: str) -> Iterator[st
 def run(engine: docker.APIClient, container: str, argv: list[str], user: str = "") -> str:
     """What it says. It waits for us to listen: Podman loses, now and then, what was said before."""
     waiting = ["sh", "-c", 'read -r _ && exec "$@"', "sh", *argv]
-    made = str(engine.exec_create(container, waiting, user=user, stdin=True)["Id"])
+    # A gdb that is typed writes its modules, compiled, into the target: no test is to count that as ours.
+    plain = {"PYTHONDONTWRITEBYTECODE": "1"}
+    made = str(engine.exec_create(container, waiting, user=user, stdin=True, environment=plain)["Id"])
     frames, output = Frames(), b""
     with contextlib.closing(Stream(engine.exec_start(made, socket=True))) as stream:
         stream.send_all(b"\n")
