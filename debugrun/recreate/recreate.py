@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+from debugrun.attach.hold_signals import steady
 from debugrun.core.know import json_access, kinds
 from debugrun.core.know.json_access import Json
 from debugrun.core.know.kinds import LABEL_LAYER, LABEL_RECORD
@@ -63,9 +64,10 @@ def recreate(engine: Engine, change: Change, *, start: bool = True) -> Done:
         journal.write(record, engine.endpoint.url)
         with _reserving(engine, record):
             first = _create(engine, change.drawn, record.lock, record)
+        with _withdrawing(engine, record, first):
+            _check(engine, change, first)
         stopping = [False]
         with _going_back(engine, change, stopping):
-            _check(engine, change, first)
             done = _prepare(engine, change, first, stopping)
             if start:
                 return _serve(engine, change, done)
@@ -106,6 +108,21 @@ def _stands(engine: Engine, record: Record) -> bool:
 
 
 @contextmanager
+def _withdrawing(engine: Engine, record: Record, first: str) -> Iterator[None]:
+    """Only our stand-in is new: where the original has another name by now, somebody else is recreating it."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            with steady(f"removing the stand-in of {record.name}"):
+                restore.remove(engine, first)
+        except DebugrunError as second:
+            raise _not_back(record, error, second) from error
+        journal.forget(record.original)
+        raise
+
+
+@contextmanager
 def _going_back(engine: Engine, change: Change, stopping: list[bool]) -> Iterator[None]:
     try:
         yield
@@ -128,9 +145,13 @@ def _back(engine: Engine, record: Record, error: BaseException, *, stopping: boo
     try:
         restore.undo(engine, record, stopping=stopping)
     except DebugrunError as second:
-        said = error.message if isinstance(error, DebugrunError) else type(error).__name__
-        message = f"{said}; then the way back failed too: {second.message}"
-        raise EngineError("not-restored", message, f"debugrun restore {record.name}") from error
+        raise _not_back(record, error, second) from error
+
+
+def _not_back(record: Record, error: BaseException, second: DebugrunError) -> EngineError:
+    said = error.message if isinstance(error, DebugrunError) else type(error).__name__
+    message = f"{said}; then the way back failed too: {second.message}"
+    return EngineError("not-restored", message, f"debugrun restore {record.name}")
 
 
 def _check(engine: Engine, change: Change, first: str) -> None:
