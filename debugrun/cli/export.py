@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from debugrun import session
+from debugrun import backends
 from debugrun.cli.options import (
     HostPid,
     Image,
@@ -150,7 +150,7 @@ def _decided(request: Request, wish: Wish, mode: str, facts_file: Path | None) -
         facts = assumed(tool, request.image or TOOLBOX)
         print(f"debugrun: {ASSUMED}", file=sys.stderr)
     elif is_pod_reference(request.container):
-        with session.reach(request) as backend:
+        with backends.reach(request) as backend:
             facts = backend.look(request, tool)
         wish = replace(wish, target=wish.target or facts.container.name.rpartition("/")[2])
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from debugrun import pages, session
+from debugrun import backends, pages
 from debugrun.cli.options import Comm, Container, HostPid, Json, KubernetesContext, Namespace, Pid, interruptible
 from debugrun.core.ask.request import Request
 from debugrun.core.know.facts import dump
@@ -35,7 +35,7 @@ def facts(  # noqa: PLR0913 - each is an option of the command line
 
 def show_facts(request: Request, *, as_json: bool) -> None:
     """Print what was observed."""
-    with session.reach(request) as backend:
+    with backends.reach(request) as backend:
         found = backend.look(request, None)
     if as_json:
         print(dump(found))

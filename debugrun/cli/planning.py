@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from debugrun import pages, session
+from debugrun import backends, pages
 from debugrun.attach import prove as proving
 from debugrun.attach.apply import ending
 from debugrun.cli.saved_facts import read_facts
@@ -62,7 +62,7 @@ def show_plan(request: Request, folder: Path, *, facts_file: Path | None, as_jso
     if facts_file is not None:
         decision = admitted.with_admission(with_lines(decide(tool, mode, read_facts(facts_file), request.ceiling)))
     elif request.container:
-        with session.reach(request) as backend:
+        with backends.reach(request) as backend:
             found = with_lines(decide(tool, mode, backend.look(request, tool), request.ceiling))
             decision = backend.decide(found, everything=True)
     else:

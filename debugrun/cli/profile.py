@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from debugrun import session
+from debugrun import backends
 from debugrun.cli.options import (
     KubernetesContext,
     ModeName,
@@ -102,7 +102,7 @@ def show(request: Request, folder: Path, wish: Wish) -> None:
     mode = _mode(tool, request.mode, wish)
     needs = [*mode.needs, *(() if wish.aslr else (ASLR_OFF,))]
     if request.container:
-        with session.reach(request) as backend:
+        with backends.reach(request) as backend:
             facts = backend.look(request, tool)
     else:
         with engine.connect() as connection:

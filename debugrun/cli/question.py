@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from debugrun import session
+from debugrun import backends
 from debugrun.cli.saved_facts import read_facts
 from debugrun.core.ask import dockerline, kubectl_line
 from debugrun.core.ask.attempt import Attempt
@@ -64,18 +64,18 @@ def look(question: Question) -> Iterator[Looked]:
     """What was asked, with the facts. The pasted line fills in what was not said; both must agree."""
     line = _parsed(question.pasted) if question.pasted else None
     with contextlib.ExitStack() as stack:
-        backend: session.Backend | None = None
+        backend: backends.Backend | None = None
         if question.facts_file is None and line is not None and line.attempt.context is None and not _in_pod(line):
             connection = stack.enter_context(engine.connect())
-            backend, line = session.Containers(connection), typed.filled(connection, line)
-        yield _looked(question, line, lambda wanted: backend or stack.enter_context(session.reach(wanted)))
+            backend, line = backends.Containers(connection), typed.filled(connection, line)
+        yield _looked(question, line, lambda wanted: backend or stack.enter_context(backends.reach(wanted)))
 
 
 def _in_pod(line: dockerline.Line) -> bool:
     return line.container is not None and is_pod_reference(line.container)
 
 
-def _looked(question: Question, line: dockerline.Line | None, reach: Callable[[Request], session.Backend]) -> Looked:
+def _looked(question: Question, line: dockerline.Line | None, reach: Callable[[Request], backends.Backend]) -> Looked:
     request, attempt = question.request, question.attempt
     if line is not None:
         attempt = line.attempt

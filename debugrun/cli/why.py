@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from debugrun import pages, session
+from debugrun import backends, pages
 from debugrun.cli import question
 from debugrun.cli.options import (
     Comm,
@@ -136,7 +136,7 @@ def explain_own(asked: Question, error: str, save_profile: Path | None, *, as_js
     if asked.facts_file is not None:
         facts = read_facts(asked.facts_file)
     else:
-        with session.reach(asked.request) as backend:
+        with backends.reach(asked.request) as backend:
             facts = backend.look(asked.request, None)
     found = lacks(known, facts)
     if save_profile is not None:

@@ -20,9 +20,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from debugrun import session
+from debugrun import backends
 from debugrun.attach import attach
 from debugrun.attach.invocation import Invocation
+from debugrun.backends import Backend
 from debugrun.core.ask.request import Request
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.grants import Ceiling, Option
@@ -32,7 +33,6 @@ from debugrun.core.say import report
 from debugrun.core.say.command import copies
 from debugrun.errors import EXIT_FAILED, EngineError, RefusedError, TargetError, UsageError
 from debugrun.oncall.first_look import size
-from debugrun.session import Backend
 from debugrun.toolbox.catalog import find_tool
 from debugrun.values import dataclass
 
@@ -165,7 +165,7 @@ def run(wish: Wish, folder: Path) -> int:
         kubernetes_context=wish.kubernetes_context,
     )
     tool, mode = find_tool(request, folder)
-    with session.reach(request) as backend:
+    with backends.reach(request) as backend:
         facts = backend.look(request, tool)
         decision = backend.decide(plan(tool, mode, facts, request.ceiling))
         while (option := decision.option) is not None:

@@ -17,9 +17,10 @@ from rich.bar import Bar
 from rich.console import Console
 from rich.text import Text
 
-from debugrun import session
+from debugrun import backends
 from debugrun.attach import attach
 from debugrun.attach.invocation import Invocation, Result
+from debugrun.backends import Backend
 from debugrun.core.ask.request import Request
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.grants import Ceiling, Option
@@ -30,7 +31,6 @@ from debugrun.core.say import report
 from debugrun.core.say.command import Filling, tool_argv
 from debugrun.errors import EngineError, RefusedError, UsageError
 from debugrun.oncall.first_look import console
-from debugrun.session import Backend
 from debugrun.toolbox.catalog import find_tool
 from debugrun.values import dataclass
 
@@ -101,7 +101,7 @@ def _sampled(wish: Wish, folder: Path, script: Path, data: Path) -> Plan:
         namespace=wish.namespace,
         kubernetes_context=wish.kubernetes_context,
     )
-    with session.reach(request) as backend:
+    with backends.reach(request) as backend:
         return _by(backend, request, wish, folder, (script, data))
 
 

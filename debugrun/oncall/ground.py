@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from debugrun import session
+from debugrun import backends
 from debugrun.core.ask.pod_reference import is_pod_reference
 from debugrun.core.ask.request import Request
 from debugrun.core.know.facts import ContainerFacts
@@ -41,7 +41,7 @@ class Ground(Protocol):
     """One kind of engine, as far as the on-call verbs ask it."""
 
     @property
-    def backend(self) -> session.Backend:
+    def backend(self) -> backends.Backend:
         """Who runs programs of ours beside a container."""
 
     def choose(self, refs: Sequence[str], project: str | None, *, everything: bool) -> Chosen:
@@ -66,7 +66,7 @@ class OfEngine:
     def __init__(self, connection: Engine) -> None:
         self._connection = connection
         self._inspected: dict[str, Json] = {}
-        self.backend = session.Containers(connection)
+        self.backend = backends.Containers(connection)
 
     def choose(self, refs: Sequence[str], project: str | None, *, everything: bool) -> Chosen:
         """By name, of a compose project, or all that run."""

@@ -10,9 +10,9 @@ from importlib.resources import files
 from debugrun.attach import attach
 from debugrun.attach.invocation import Invocation
 from debugrun.attach.place import Place
+from debugrun.backends import Backend
 from debugrun.core.grants import Option
 from debugrun.core.know.facts import ContainerFacts
-from debugrun.session import Backend
 from debugrun.values import dataclass
 
 PYTHON = ("python3", "-I", "-S", "-B", "-c")  # of the toolbox: nothing of the environment or the working directory

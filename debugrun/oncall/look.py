@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from debugrun.backends import Backend, Containers
 from debugrun.core.ask.request import TOOLBOX
 from debugrun.core.decide import neighbour
 from debugrun.core.grants import Grant, Option, Placement, Verdict
@@ -27,7 +28,6 @@ from debugrun.engine.engine import Engine
 from debugrun.errors import EngineError, TargetError
 from debugrun.observe import hostproc, named, scout
 from debugrun.oncall import helper
-from debugrun.session import Backend, Containers
 from debugrun.values import dataclass
 
 INTERVAL = 0.25  # seconds over which CPU use is measured

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 
+from debugrun.backends import Backend
 from debugrun.core.ask.request import Request
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.grants import Ceiling, Option
@@ -28,7 +29,6 @@ from debugrun.errors import EXIT_FAILED, EngineError, RefusedError, TargetError,
 from debugrun.oncall import helper, stacks_page
 from debugrun.oncall.ground import HERE, Where, reach
 from debugrun.oncall.look import Look
-from debugrun.session import Backend
 from debugrun.toolbox.catalog import find_tool
 from debugrun.values import dataclass
 

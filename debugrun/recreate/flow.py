@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from debugrun import session
+from debugrun import backends, session
 from debugrun.attach import apply
 from debugrun.core.ask.request import Recreation, Request
 from debugrun.core.decide import regrant
@@ -78,7 +78,7 @@ def run(request: Request, folder: Path) -> int:
             via = Placement.HERE if held else Placement.SIDECAR
             ceiling = Ceiling(grant=request.ceiling.grant, via=via)
             there = replace(request, container=done.id, ceiling=ceiling, recreation=Recreation())
-            return session.debug(session.Containers(connection), there, folder)
+            return session.debug(backends.Containers(connection), there, folder)
 
 
 def draw(connection: Engine, request: Request, before: Json, wanted: Wanted) -> tuple[Change, list[str]]:

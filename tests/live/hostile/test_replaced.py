@@ -14,12 +14,13 @@ from pathlib import Path
 import docker
 import pytest
 
+from debugrun.backends import Containers
 from debugrun.core.ask.request import Request
 from debugrun.core.decide.plan import Plan, plan
 from debugrun.core.grants import Ceiling, Placement
 from debugrun.errors import TargetError
 from debugrun.observe.target import look
-from debugrun.session import Containers, attempt
+from debugrun.session import attempt
 from debugrun.toolbox.catalog import find_tool
 from tests.live.victims import Victim, client_of, released, victims
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from debugrun import session
+from debugrun import backends, session
 from debugrun.core.ask.request import Request
 from debugrun.core.decide import judge
 from debugrun.core.decide.plan import Plan, plan
@@ -134,7 +134,7 @@ def test_the_chosen_option_works_and_nothing_narrower_does(  # noqa: PLR0913, PL
 
     def does_its_job(tried: Option) -> tuple[bool, bytes, Failure | None]:
         with typing(ask_for_memory(process) if work.memory else b""):
-            result = session.attempt(session.Containers(connection), request, decision, tried)
+            result = session.attempt(backends.Containers(connection), request, decision, tried)
         output = b"".join(capfdbinary.readouterr())
         works = result.refuted is None and result.status == 0 and all(text in output for text in work.shows)
         return works, output, result.refuted

@@ -12,7 +12,7 @@ from typing import Any
 import docker
 import pytest
 
-from debugrun import session
+from debugrun import backends
 from debugrun.core.oncall.processes import Census
 from debugrun.engine.engine import connect
 from debugrun.oncall import look
@@ -92,7 +92,7 @@ def test_a_sidecar_sees_what_the_host_sees(
         for ref in (forger, target("u1000"), target("multiuid")):
             chosen = look.choose(engine, [ref], None, everything=False)
             facts = look.facts_of(engine, chosen.inspected[0])
-            there = look.sent(session.Containers(engine), facts, "x86_64")
+            there = look.sent(backends.Containers(engine), facts, "x86_64")
             here = look.here(chosen.containers, "x86_64")
             assert waits(there) == waits(here)
             # What other tests left dead in a target that they share waits for nothing.
